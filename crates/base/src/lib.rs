@@ -1,0 +1,1 @@
+//! Images assembled from Debian packages.

@@ -1,0 +1,1 @@
+//! Debian archive: signed indexes, version order, resolver, package files.

@@ -1,0 +1,2 @@
+//! The `distil` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Parses Dockerfiles to a tree with spans and expands words, without I/O.

@@ -1,0 +1,1 @@
+//! The engine: operations, build life, build cache, progress.

@@ -1,0 +1,1 @@
+//! Snapshots to images: config, manifest, archives.

@@ -1,0 +1,1 @@
+//! HTTP with retry, limits, redaction and digest-checked bodies.

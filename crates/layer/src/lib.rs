@@ -1,0 +1,1 @@
+//! Tar diff and apply, whiteouts, compression.

@@ -1,0 +1,1 @@
+//! The LLB operation graph and its exact wire bytes.

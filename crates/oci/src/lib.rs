@@ -1,0 +1,1 @@
+//! Digests, OCI and Docker types and names, OCI layout reading and writing.

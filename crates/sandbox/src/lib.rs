@@ -1,0 +1,1 @@
+//! Runs one process in namespaces with limits.

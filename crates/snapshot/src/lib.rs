@@ -1,0 +1,1 @@
+//! Immutable filesystem snapshots: overlay and native copy.

@@ -1,0 +1,1 @@
+//! Schedules a generic graph and matches cache keys.

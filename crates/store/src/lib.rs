@@ -1,0 +1,1 @@
+//! Content-addressed blobs, metadata database, leases and garbage collection.
