@@ -1,0 +1,158 @@
+//! The command line: what clap parses, nothing else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands;
+
+/// distil turns a Dockerfile into the smallest safe image that runs it: no daemon, no root.
+#[derive(Debug, Parser)]
+#[command(name = "distil", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 success; 1 the command or the build failed; 2 wrong usage.\n\
+    `distil run` passes on the program's own code, and 125, 126, 127 as docker does.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GlobalArgs {
+    /// Store of images, snapshots and build cache [default: /var/lib/distil for root, $XDG_DATA_HOME/distil else]
+    #[arg(long, global = true, value_name = "DIR", env = "DISTIL_ROOT", help_heading = "Global options")]
+    pub(crate) root: Option<PathBuf>,
+    /// How snapshots are made; `auto` tries overlay first
+    #[arg(
+        long,
+        global = true,
+        value_name = "MODE",
+        env = "DISTIL_SNAPSHOTTER",
+        hide_short_help = true,
+        help_heading = "Global options"
+    )]
+    pub(crate) snapshotter: Option<SnapshotterArg>,
+    /// Show what distil does
+    #[arg(short = 'D', long, global = true, help_heading = "Global options")]
+    pub(crate) debug: bool,
+}
+
+/// Values of `--snapshotter`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SnapshotterArg {
+    /// Overlay where the kernel allows it, a copy elsewhere.
+    Auto,
+    /// Overlay mounted through `fsopen` with one `lowerdir+` a layer.
+    Overlay,
+    /// Overlay mounted by one option string.
+    OverlayString,
+    /// A full copy for each step.
+    Native,
+}
+
+/// Every command of distil.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an image from a Dockerfile
+    Build(Box<commands::build::BuildArgs>),
+    /// Print the graph a Dockerfile becomes
+    DumpLlb(Box<commands::dump_llb::DumpLlbArgs>),
+    /// List images
+    Images(commands::images::ImagesArgs),
+    /// Run a program in a new container from an image
+    Run(Box<commands::run::RunArgs>),
+    /// Show the history of an image
+    History(commands::history::HistoryArgs),
+    /// Show everything known about images
+    Inspect(commands::inspect::InspectArgs),
+    /// Give an image another name
+    Tag(commands::tag::TagArgs),
+    /// Remove images
+    Rmi(commands::rmi::RmiArgs),
+    /// Write images to an archive or an OCI layout
+    Save(commands::save::SaveArgs),
+    /// Read images from an archive or an OCI layout
+    Load(commands::load::LoadArgs),
+    /// Show what the store holds
+    Du(commands::du::DuArgs),
+    /// Remove build cache
+    Prune(commands::prune::PruneArgs),
+    /// Work with images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Commands on the whole store
+    #[command(subcommand)]
+    System(SystemCommand),
+    /// Docker's name for commands on the build cache
+    #[command(subcommand)]
+    Builder(BuilderCommand),
+    /// Docker's name for `build` and its relatives
+    #[command(subcommand)]
+    Buildx(BuildxCommand),
+    /// Check what this machine needs to build
+    Doctor(commands::doctor::DoctorArgs),
+    /// Delete the whole store
+    Reset(commands::reset::ResetArgs),
+    /// Print the version
+    Version(commands::version::VersionArgs),
+    /// Print completions for a shell
+    Completions(commands::completions::CompletionsArgs),
+}
+
+/// `distil image ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List images
+    #[command(alias = "list")]
+    Ls(commands::images::ImagesArgs),
+    /// Remove images
+    #[command(alias = "remove")]
+    Rm(commands::rmi::RmiArgs),
+    /// Show everything known about images
+    Inspect(commands::inspect::InspectArgs),
+    /// Show the history of an image
+    History(commands::history::HistoryArgs),
+    /// Give an image another name
+    Tag(commands::tag::TagArgs),
+    /// Write images to an archive
+    Save(commands::save::SaveArgs),
+    /// Read images from an archive
+    Load(commands::load::LoadArgs),
+    /// Build an image from a Dockerfile
+    Build(Box<commands::build::BuildArgs>),
+    /// Remove images without a name, or all that nothing uses
+    Prune(commands::prune::ImagePruneArgs),
+}
+
+/// `distil system ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum SystemCommand {
+    /// Show what the store holds
+    Df(commands::du::DuArgs),
+}
+
+/// `distil builder ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum BuilderCommand {
+    /// Build an image from a Dockerfile
+    Build(Box<commands::build::BuildArgs>),
+    /// Remove build cache
+    Prune(commands::prune::PruneArgs),
+}
+
+/// `distil buildx ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum BuildxCommand {
+    /// Build an image from a Dockerfile
+    #[command(alias = "b")]
+    Build(Box<commands::build::BuildArgs>),
+    /// Show what the store holds
+    Du(commands::du::DuArgs),
+    /// Remove build cache
+    Prune(commands::prune::PruneArgs),
+    /// Print the version
+    Version(commands::version::VersionArgs),
+}
