@@ -1,1 +1,35 @@
 //! File operations confined to one root.
+//!
+//! Everything that reads or changes files of an image goes through this crate: trees that are
+//! read without mounting ([`Tree`], [`MergedTree`], [`DirTree`]), the writable top layer
+//! ([`Upper`]) with the semantics of BuildKit's file operations, content digests
+//! ([`content`]), ignore patterns ([`ignore`]), archives ([`archive`]), user names ([`users`])
+//! and root mounts ([`Mount`]).
+//!
+//! Layer directories have the format of Linux overlayfs: a character device 0:0 hides the name
+//! below it, a directory with `trusted.overlay.opaque` or `user.overlay.opaque` = `y` hides
+//! the directory below it.
+
+pub mod archive;
+pub mod content;
+mod copy;
+pub mod ignore;
+mod mount;
+mod node;
+mod ownership;
+mod root_dir;
+mod sys;
+mod tree;
+mod upper;
+pub mod users;
+
+pub use copy::{
+    ChangeSink, Conflict, CopyReport, CopySpec, FileMode, LayerManifest, LinkSource, ManifestEntry,
+    ManifestError, ModeError, SymbolicMode,
+};
+pub use mount::{DetachedMount, Mount, MountError, MountStrategy};
+pub use node::{FileKind, Node, Owner, Timestamp, Xattrs};
+pub use ownership::{IdMap, IdRange, NativeOwnership, Ownership};
+pub use root_dir::RootDir;
+pub use tree::{Dir, DirTree, EmptyTree, Entry, Filter, FilteredTree, MergedTree, Tree, TreeError};
+pub use upper::{MkdirSpec, MkfileSpec, OpaqueXattr, RmSpec, SymlinkSpec, Upper, UpperError, UpperOptions};

@@ -1,0 +1,121 @@
+//! Copying files from a tree into a writable layer.
+
+mod manifest;
+mod mode;
+mod sink;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+pub use manifest::{LayerManifest, ManifestEntry, ManifestError};
+pub use mode::{FileMode, ModeError, SymbolicMode};
+pub use sink::ChangeSink;
+
+use crate::node::{Owner, Timestamp};
+
+/// What a copy does when the destination exists and has another type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Conflict {
+    /// A directory onto a file, or a file onto a directory, is an error.
+    #[default]
+    Fail,
+    /// The source replaces what is there (LLB's `alwaysReplaceExistingDestPaths`).
+    Replace,
+}
+
+/// One copy action: the fields of LLB's `FileActionCopy` with names already resolved.
+#[derive(Clone, Debug)]
+pub struct CopySpec {
+    /// Absolute path in the source tree; may be a pattern when `allow_wildcard`.
+    pub source: String,
+    /// Absolute path in the destination; a trailing `/` makes it a directory.
+    pub destination: String,
+    /// Owner of everything that is copied or created; `None` keeps the source's owner and
+    /// gives created parents to 0:0.
+    pub owner: Option<Owner>,
+    /// Mode of what is copied.
+    pub mode: FileMode,
+    /// Modification time of everything that is copied or created; `None` keeps the source's.
+    pub timestamp: Option<Timestamp>,
+    /// Follow a symbolic link that the source path itself is.
+    pub follow_symlink: bool,
+    /// Copy what is in a source directory instead of the directory.
+    pub dir_copy_contents: bool,
+    /// Unpack a source file that is an archive (`ADD`).
+    pub attempt_unpack: bool,
+    /// Create missing parents of the destination.
+    pub create_destination_path: bool,
+    /// Treat `source` as a Go `filepath.Match` pattern.
+    pub allow_wildcard: bool,
+    /// A pattern that matches nothing is no error.
+    pub allow_empty_wildcard: bool,
+    /// Only paths below the source that match one of these.
+    pub include_patterns: Vec<String>,
+    /// No paths below the source that match these.
+    pub exclude_patterns: Vec<String>,
+    /// What happens when types differ.
+    pub conflict: Conflict,
+    /// Paths that must exist in the source (checked after patterns; `--parents`).
+    pub required_paths: Vec<String>,
+    /// An earlier layer made by such a copy: its directory and its manifest. Regular files
+    /// that are equal there (bytes, mode, owner, mtime, attributes) are hard-linked from it.
+    pub link_from: Option<LinkSource>,
+    /// Worker threads; 0 means one a core.
+    pub threads: usize,
+    /// Ends the copy with [`crate::UpperError::Cancelled`] when it becomes true.
+    pub cancel: Option<Arc<AtomicBool>>,
+}
+
+impl CopySpec {
+    /// A copy with the flags that `COPY source destination` sets: follow links, contents of
+    /// directories, create the destination, wildcards allowed and possibly empty.
+    pub fn new(source: impl Into<String>, destination: impl Into<String>) -> CopySpec {
+        CopySpec {
+            source: source.into(),
+            destination: destination.into(),
+            owner: None,
+            mode: FileMode::Keep,
+            timestamp: None,
+            follow_symlink: true,
+            dir_copy_contents: true,
+            attempt_unpack: false,
+            create_destination_path: true,
+            allow_wildcard: true,
+            allow_empty_wildcard: true,
+            include_patterns: Vec::new(),
+            exclude_patterns: Vec::new(),
+            conflict: Conflict::Fail,
+            required_paths: Vec::new(),
+            link_from: None,
+            threads: 0,
+            cancel: None,
+        }
+    }
+}
+
+/// An earlier layer whose unchanged files may be linked.
+#[derive(Clone, Debug)]
+pub struct LinkSource {
+    /// Its directory, on the same file system as the layer that is written.
+    pub dir: PathBuf,
+    /// What was recorded when it was made.
+    pub manifest: Arc<LayerManifest>,
+}
+
+/// What copies did; one report may collect several copies into the same layer.
+#[derive(Clone, Debug, Default)]
+pub struct CopyReport {
+    /// Regular files written, links included.
+    pub files: u64,
+    /// Bytes of regular files written or linked.
+    pub bytes: u64,
+    /// Files taken from [`CopySpec::link_from`].
+    pub linked: u64,
+    /// What [`crate::content::digest_paths`] gives for this copy's source selector, of the
+    /// bytes that were really copied. `None` when it could not be computed on the way
+    /// (an archive was unpacked, or the copy has several sources).
+    pub content_digest: Option<[u8; 32]>,
+    /// Every regular file written, to be kept beside the layer for later links.
+    pub manifest: LayerManifest,
+}

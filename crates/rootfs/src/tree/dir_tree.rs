@@ -1,0 +1,146 @@
+//! One plain directory of the host as a tree.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::{Dir, Entry, Tree, TreeError};
+use crate::node::{Node, Owner, Xattrs};
+use crate::sys;
+
+/// A plain directory, for instance a build context. Whiteouts mean nothing here.
+#[derive(Clone, Debug)]
+pub struct DirTree {
+    root: Arc<OwnedFd>,
+    owner: Option<Owner>,
+}
+
+impl DirTree {
+    /// Opens `path` (links in it are followed: the caller chose it).
+    pub fn open(path: &Path) -> Result<DirTree, TreeError> {
+        let root = sys::open_host_dir(path).map_err(|err| TreeError::io("open", path, err))?;
+        Ok(DirTree {
+            root: Arc::new(root),
+            owner: None,
+        })
+    }
+
+    /// Reports `owner` for every file. BuildKit's client sends a context as 0:0.
+    pub fn with_owner(mut self, owner: Owner) -> DirTree {
+        self.owner = Some(owner);
+        self
+    }
+}
+
+impl Tree for DirTree {
+    fn root(&self) -> Result<Box<dyn Dir>, TreeError> {
+        Ok(Box::new(PlainDir {
+            fd: Arc::clone(&self.root),
+            path: PathBuf::from("/"),
+            owner: self.owner,
+            node: owned(
+                sys::stat_fd(&*self.root).map_err(|err| TreeError::io("stat", Path::new("/"), err))?,
+                self.owner,
+            ),
+        }))
+    }
+}
+
+fn owned(mut node: Node, owner: Option<Owner>) -> Node {
+    if let Some(owner) = owner {
+        node.uid = owner.uid;
+        node.gid = owner.gid;
+    }
+    node
+}
+
+struct PlainDir {
+    fd: Arc<OwnedFd>,
+    path: PathBuf,
+    owner: Option<Owner>,
+    node: Node,
+}
+
+impl PlainDir {
+    fn error(&self, action: &'static str, name: &OsStr, err: Errno) -> TreeError {
+        TreeError::io(action, &self.path.join(name), err)
+    }
+}
+
+impl Dir for PlainDir {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn node(&self) -> Node {
+        self.node
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>, TreeError> {
+        let names = sys::names(&*self.fd).map_err(|err| TreeError::io("list", &self.path, err))?;
+        let mut entries = Vec::with_capacity(names.len());
+        for (name, _) in names {
+            // A name that vanished since is simply not listed.
+            if let Some(node) = self.lookup(&name)? {
+                entries.push(Entry { name, node });
+            }
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn lookup(&self, name: &OsStr) -> Result<Option<Node>, TreeError> {
+        let node = sys::stat_at(&*self.fd, name).map_err(|err| self.error("stat", name, err))?;
+        Ok(node.map(|node| owned(node, self.owner)))
+    }
+
+    fn open_dir(&self, name: &OsStr) -> Result<Box<dyn Dir>, TreeError> {
+        let fd = sys::open_dir_at(&*self.fd, name).map_err(|err| self.error("open", name, err))?;
+        let node = sys::stat_fd(&fd).map_err(|err| self.error("stat", name, err))?;
+        Ok(Box::new(PlainDir {
+            fd: Arc::new(fd),
+            path: self.path.join(name),
+            owner: self.owner,
+            node: owned(node, self.owner),
+        }))
+    }
+
+    fn open_file(&self, name: &OsStr) -> Result<File, TreeError> {
+        open_regular(&self.fd, &self.path, name)
+    }
+
+    fn read_link(&self, name: &OsStr) -> Result<OsString, TreeError> {
+        sys::read_link_at(&*self.fd, name).map_err(|err| self.error("read link", name, err))
+    }
+
+    fn xattrs(&self, name: &OsStr) -> Result<Xattrs, TreeError> {
+        sys::xattrs_at(&*self.fd, name).map_err(|err| self.error("list attributes of", name, err))
+    }
+
+    fn own_xattrs(&self) -> Result<Xattrs, TreeError> {
+        sys::xattrs_fd(&*self.fd).map_err(|err| TreeError::io("list attributes of", &self.path, err))
+    }
+}
+
+/// Opens `name` for reading when it is a regular file.
+pub(super) fn open_regular(dir: &OwnedFd, dir_path: &Path, name: &OsStr) -> Result<File, TreeError> {
+    let path = || dir_path.join(name);
+    let wrong = || TreeError::WrongKind {
+        path: path(),
+        expected: "regular file",
+    };
+    let fd = match sys::open_file_at(dir, name) {
+        // A link, a socket or a device without a driver.
+        Err(Errno::LOOP | Errno::NXIO | Errno::NODEV) => return Err(wrong()),
+        other => other.map_err(|err| TreeError::io("open", &path(), err))?,
+    };
+    let stat = rustix::fs::fstat(&fd).map_err(|err| TreeError::io("stat", &path(), err))?;
+    if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(wrong());
+    }
+    Ok(File::from(fd))
+}
