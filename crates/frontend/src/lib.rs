@@ -1,1 +1,14 @@
 //! Dockerfile to LLB.
+//!
+//! [`convert`] lowers a parsed Dockerfile to the graph that BuildKit's frontend
+//! makes of it, byte for byte, and the image config beside it. It does no I/O:
+//! base images come from an [`ImageResolver`], ignore files as patterns in
+//! [`Options`].
+
+mod convert;
+mod options;
+mod resolver;
+
+pub use convert::{Conversion, StageInfo, convert};
+pub use options::{NoCache, Options, OptionsError};
+pub use resolver::{ImageName, ImageRequest, ImageResolver, ResolveError, ResolveMode, ResolvedImage};
