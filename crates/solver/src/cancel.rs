@@ -60,7 +60,10 @@ impl CancelToken {
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> bool {
         let guard = self.0.lock();
-        let waited = self.0.changed.wait_timeout_while(guard, timeout, |_| !self.is_cancelled());
+        let waited = self
+            .0
+            .changed
+            .wait_timeout_while(guard, timeout, |_| !self.is_cancelled());
         drop(waited);
         self.is_cancelled()
     }
@@ -72,12 +75,18 @@ impl CancelToken {
         if self.is_cancelled() {
             drop(callbacks);
             callback();
-            return CancelRegistration { shared: Weak::new(), id: 0 };
+            return CancelRegistration {
+                shared: Weak::new(),
+                id: 0,
+            };
         }
         let id = callbacks.next;
         callbacks.next += 1;
         callbacks.waiting.insert(id, Box::new(callback));
-        CancelRegistration { shared: Arc::downgrade(&self.0), id }
+        CancelRegistration {
+            shared: Arc::downgrade(&self.0),
+            id,
+        }
     }
 }
 

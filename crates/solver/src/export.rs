@@ -34,7 +34,11 @@ pub fn export_records(keys: &[Arc<CacheKey>]) -> Vec<ExportRecord> {
     }
     let finish = |record: Building| ExportRecord {
         digest: record.digest,
-        inputs: record.inputs.into_iter().map(|links| links.into_iter().collect()).collect(),
+        inputs: record
+            .inputs
+            .into_iter()
+            .map(|links| links.into_iter().collect())
+            .collect(),
     };
     export.records.into_iter().map(finish).collect()
 }
@@ -75,18 +79,30 @@ impl Exporter {
         let digest = *key.record();
         if key.inputs().is_empty() {
             return *self.roots.entry(digest).or_insert_with(|| {
-                self.records.push(Building { digest, inputs: Vec::new() });
+                self.records.push(Building {
+                    digest,
+                    inputs: Vec::new(),
+                });
                 self.records.len() - 1
             });
         }
         let links: Vec<Vec<ExportLink>> = (key.inputs().iter())
             .map(|links| {
                 let place = |key| self.done[&Arc::as_ptr(key)];
-                links.iter().map(|link| ExportLink { record: place(&link.key), selector: link.selector }).collect()
+                links
+                    .iter()
+                    .map(|link| ExportLink {
+                        record: place(&link.key),
+                        selector: link.selector,
+                    })
+                    .collect()
             })
             .collect();
         let at = self.equal(&digest, &links).unwrap_or_else(|| {
-            self.records.push(Building { digest, inputs: vec![BTreeSet::new(); links.len()] });
+            self.records.push(Building {
+                digest,
+                inputs: vec![BTreeSet::new(); links.len()],
+            });
             self.records.len() - 1
         });
         for (input, links) in links.iter().enumerate() {

@@ -71,7 +71,10 @@ impl Graph {
         }
         for edge in &vertex.inputs {
             if edge.vertex.0 as usize >= self.vertices.len() {
-                return Err(GraphError::UnknownInput { vertex: vertex.name, index: edge.vertex.0 });
+                return Err(GraphError::UnknownInput {
+                    vertex: vertex.name,
+                    index: edge.vertex.0,
+                });
             }
         }
         let index = u32::try_from(self.vertices.len()).map_err(|_| GraphError::TooLarge)?;

@@ -46,7 +46,11 @@ impl CacheKey {
     /// The key of an output.
     #[must_use]
     pub fn new(record: Digest, inputs: Vec<KeyInput>) -> Self {
-        Self { record, inputs, node: AtomicI64::new(0) }
+        Self {
+            record,
+            inputs,
+            node: AtomicI64::new(0),
+        }
     }
 
     /// A root key for content with `digest`.
@@ -76,6 +80,7 @@ impl CacheKey {
         }
     }
 
+    #[expect(dead_code, reason = "the scheduler is next")]
     pub(crate) fn set_node(&self, node: NodeId) {
         self.node.store(node.0, Ordering::Relaxed);
     }
@@ -85,7 +90,10 @@ impl fmt::Debug for CacheKey {
     // Not recursive: keys form a graph, whose paths can be very many.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inputs = self.inputs.len();
-        f.debug_struct("CacheKey").field("record", &self.record).field("inputs", &inputs).finish_non_exhaustive()
+        f.debug_struct("CacheKey")
+            .field("record", &self.record)
+            .field("inputs", &inputs)
+            .finish_non_exhaustive()
     }
 }
 
@@ -117,7 +125,10 @@ mod tests {
             output_record(&map, 0).to_string(),
             "sha256:d8f3c4231d908826bbf3e2381fdedfd74527ef23ef47161310c7d4137328de45"
         );
-        assert_eq!(content_record(&map), Digest::sha256(format!("{map}@-1").as_bytes()));
+        assert_eq!(
+            content_record(&map),
+            Digest::sha256(format!("{map}@-1").as_bytes())
+        );
     }
 
     #[test]

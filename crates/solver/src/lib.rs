@@ -37,5 +37,5 @@ pub use memory::MemoryStore;
 pub use op::{CacheMap, Content, InputMap, Op, OpContext, OpError, Outputs, Resource, ResultHandle};
 pub use progress::{Event, NoProgress, ProgressSink, Status, Stream, VertexInfo};
 pub use save::{KeyWriter, Link, save_entry};
-pub use solver::{Mode, Solved, SolveOptions, Solver, SolverConfig};
+pub use solver::{Mode, SolveOptions, Solved, Solver, SolverConfig};
 pub use store::{CacheStore, NodeId, QueryKey, Record, SaveEntry, Source};

@@ -20,7 +20,12 @@ struct LinkKey {
 
 impl LinkKey {
     fn new(source: NodeId, link: &Link<'_>) -> Self {
-        Self { source, input: link.input, record: *link.record, selector: link.selector.copied() }
+        Self {
+            source,
+            input: link.input,
+            record: *link.record,
+            selector: link.selector.copied(),
+        }
     }
 }
 
@@ -97,11 +102,18 @@ impl KeyWriter for State {
     }
 
     fn targets(&mut self, source: NodeId, link: &Link<'_>) -> Result<Vec<NodeId>, StoreError> {
-        Ok(self.links.get(&LinkKey::new(source, link)).cloned().unwrap_or_default())
+        Ok(self
+            .links
+            .get(&LinkKey::new(source, link))
+            .cloned()
+            .unwrap_or_default())
     }
 
     fn link(&mut self, source: NodeId, link: &Link<'_>, target: NodeId) -> Result<(), StoreError> {
-        self.links.entry(LinkKey::new(source, link)).or_default().push(target);
+        self.links
+            .entry(LinkKey::new(source, link))
+            .or_default()
+            .push(target);
         Ok(())
     }
 }
@@ -125,9 +137,19 @@ impl CacheStore for MemoryStore {
                     None => return Ok(Vec::new()),
                 },
             };
-            state.targets(source, &Link { input, record, selector: key.selector.as_ref() })
+            state.targets(
+                source,
+                &Link {
+                    input,
+                    record,
+                    selector: key.selector.as_ref(),
+                },
+            )
         };
-        (0..).zip(inputs).map(|(input, keys)| keys.iter().map(|key| follow(input, key)).collect()).collect()
+        (0..)
+            .zip(inputs)
+            .map(|(input, keys)| keys.iter().map(|key| follow(input, key)).collect())
+            .collect()
     }
 
     fn records(&self, nodes: &[NodeId]) -> Result<Vec<Record>, StoreError> {
@@ -147,7 +169,11 @@ impl CacheStore for MemoryStore {
         let mut state = self.state();
         let mut saved = Vec::with_capacity(entries.len());
         for entry in entries {
-            let nodes = entry.keys.iter().map(|key| save_entry(&mut *state, key)).collect::<Result<Vec<_>, _>>()?;
+            let nodes = entry
+                .keys
+                .iter()
+                .map(|key| save_entry(&mut *state, key))
+                .collect::<Result<Vec<_>, _>>()?;
             if let Some(result) = &entry.result {
                 let id = state.next();
                 state.results.insert(id, result.clone());

@@ -141,12 +141,19 @@ impl OpContext {
 
     /// Sends output of the op to every build that has the vertex.
     pub fn log(&self, stream: Stream, data: &[u8]) {
-        self.sink.event(&Event::Log { vertex: self.vertex, stream, data: data.to_vec() });
+        self.sink.event(&Event::Log {
+            vertex: self.vertex,
+            stream,
+            data: data.to_vec(),
+        });
     }
 
     /// Sends the state of a part of the work to every build that has the vertex.
     pub fn status(&self, status: Status) {
-        self.sink.event(&Event::Status { vertex: self.vertex, status });
+        self.sink.event(&Event::Status {
+            vertex: self.vertex,
+            status,
+        });
     }
 }
 

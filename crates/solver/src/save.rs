@@ -74,7 +74,11 @@ pub fn save_entry(writer: &mut dyn KeyWriter, key: &Arc<CacheKey>) -> Result<Nod
         }
         let links = || top.inputs().iter().flatten();
         let before = stack.len();
-        stack.extend(links().map(|link| &link.key).filter(|key| !known.contains_key(&Arc::as_ptr(key))));
+        stack.extend(
+            links()
+                .map(|link| &link.key)
+                .filter(|key| !known.contains_key(&Arc::as_ptr(key))),
+        );
         if stack.len() == before {
             let node = resolve(writer, top, hint, &known)?;
             known.insert(Arc::as_ptr(top), node);
@@ -105,7 +109,11 @@ fn resolve(
         let mut reached = Vec::new();
         for alternative in links {
             let source = known[&Arc::as_ptr(&alternative.key)];
-            let link = Link { input, record: key.record(), selector: alternative.selector.as_ref() };
+            let link = Link {
+                input,
+                record: key.record(),
+                selector: alternative.selector.as_ref(),
+            };
             let targets = writer.targets(source, &link)?;
             reached.extend_from_slice(&targets);
             missing.push((source, link, targets));

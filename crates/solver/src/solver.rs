@@ -27,7 +27,12 @@ pub struct SolverConfig {
 impl Default for SolverConfig {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { stores: Vec::new(), flight: None, exec_slots: 64, cpu_slots: cores }
+        Self {
+            stores: Vec::new(),
+            flight: None,
+            exec_slots: 64,
+            cpu_slots: cores,
+        }
     }
 }
 
@@ -55,7 +60,11 @@ pub struct SolveOptions {
 
 impl Default for SolveOptions {
     fn default() -> Self {
-        Self { mode: Mode::Full, cancel: CancelToken::new(), progress: Arc::new(NoProgress) }
+        Self {
+            mode: Mode::Full,
+            cancel: CancelToken::new(),
+            progress: Arc::new(NoProgress),
+        }
     }
 }
 
