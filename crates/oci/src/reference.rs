@@ -375,7 +375,8 @@ mod tests {
     #[test]
     fn refuses_bad_names() {
         let long = format!("a/{}", "b".repeat(260));
-        let cases: &[(&str, fn(&ReferenceError) -> bool)] = &[
+        type Expected = fn(&ReferenceError) -> bool;
+        let cases: &[(&str, Expected)] = &[
             ("", |e| matches!(e, ReferenceError::Empty)),
             (&DIGEST[7..], |e| matches!(e, ReferenceError::ImageId(_))),
             (
