@@ -61,7 +61,8 @@ pub struct Statement {
     /// The whole instruction as one line: continuations joined, comment lines inside removed, trimmed, heredoc
     /// bodies left out. It is what BuildKit shows as the command and puts into vertex names.
     pub text: String,
-    /// From the first byte of the name to the last byte, heredoc bodies and their terminators included.
+    /// All lines that were read for it: from its first byte that is no blank (a continuation alone counts) to the
+    /// end of its last line, heredoc bodies and their terminators included.
     pub span: Span,
     /// Flags in order, as typed. Known ones stand in the payload too.
     pub flags: Vec<Flag>,

@@ -1,9 +1,29 @@
 //! Expands variables in words, the builder's side of quoting.
+//!
+//! ```
+//! use distil_dockerfile::{Escape, expand::Expander};
+//!
+//! let variables = |name: &str| (name == "VERSION").then(|| "1.2".to_owned());
+//! let expander = Expander::new(Escape::Backslash);
+//! let result = expander.expand("'$x' v${VERSION%.*}-${ARCH:-amd64}", &variables)?;
+//! assert_eq!(result.text, "$x v1-amd64");
+//! assert!(result.used.contains("VERSION") && result.undefined.contains("ARCH"));
+//! # Ok::<(), distil_dockerfile::expand::ExpandError>(())
+//! ```
+//!
+//! The forms are `$v ${v} ${v:-w} ${v-w} ${v:+w} ${v+w} ${v:?m} ${v?m} ${v#p} ${v##p} ${v%p} ${v%%p} ${v/p/r}
+//! ${v//p/r}`. The word, message, pattern and replacement are expanded themselves, even where they are then not
+//! used. Special cases follow BuildKit's `frontend/dockerfile/shell`.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::ast::Escape;
+
+mod pattern;
+mod scan;
+#[cfg(test)]
+mod tests;
 
 /// Where variables come from. A closure `Fn(&str) -> Option<String>` will do.
 pub trait Lookup {
@@ -100,10 +120,6 @@ impl Expander {
     /// # Errors
     /// An open quote or brace, an unknown modifier, a bad pattern, or a `?` form that refuses.
     pub fn expand(&self, word: &str, lookup: &dyn Lookup) -> Result<Expansion, ExpandError> {
-        let _ = lookup;
-        Ok(Expansion {
-            text: word.to_owned(),
-            ..Expansion::default()
-        })
+        scan::expand(self, word, lookup).map_err(|reason| ExpandError { word: word.to_owned(), reason })
     }
 }
