@@ -103,8 +103,25 @@ pub struct Mount {
 pub(crate) const FROM: &str = "from";
 
 const KEYS: [&str; 19] = [
-    "type", FROM, "source", "src", "target", "dst", "destination", "readonly", "ro", "readwrite", "rw", "id", "sharing",
-    "required", "size", "mode", "uid", "gid", "env",
+    "type",
+    FROM,
+    "source",
+    "src",
+    "target",
+    "dst",
+    "destination",
+    "readonly",
+    "ro",
+    "readwrite",
+    "rw",
+    "id",
+    "sharing",
+    "required",
+    "size",
+    "mode",
+    "uid",
+    "gid",
+    "env",
 ];
 
 impl MountFlag {
@@ -113,7 +130,10 @@ impl MountFlag {
     ///
     /// # Errors
     /// The first field that is unknown, lacks a value or does not fit the mount's type, or that `expand` refuses.
-    pub fn resolve(&self, expand: &mut dyn FnMut(&str) -> Result<String, Diagnostic>) -> Result<Mount, Diagnostic> {
+    pub fn resolve(
+        &self,
+        expand: &mut dyn FnMut(&str) -> Result<String, Diagnostic>,
+    ) -> Result<Mount, Diagnostic> {
         let mut mount = Mount::default();
         let mut readonly = None;
         for field in &self.fields {
@@ -124,7 +144,9 @@ impl MountFlag {
         }
         // Only what is kept between steps, or thrown away, is written to by default.
         mount.readonly = readonly.unwrap_or(!matches!(mount.kind, MountKind::Cache | MountKind::Tmpfs));
-        mount.check().map_err(|message| Diagnostic::new(message, self.span))?;
+        mount
+            .check()
+            .map_err(|message| Diagnostic::new(message, self.span))?;
         Ok(mount)
     }
 }
@@ -140,15 +162,22 @@ impl Mount {
                 self.required = true;
             }
             key if KEYS.contains(&key) => {
-                return Err(Diagnostic::new(format!("`{}` lacks its value", field.text), field.span)
-                    .with_help(format!("write `{key}=VALUE`")));
+                return Err(
+                    Diagnostic::new(format!("`{}` lacks its value", field.text), field.span)
+                        .with_help(format!("write `{key}=VALUE`")),
+                );
             }
             _ => return Err(unknown(field)),
         }
         Ok(())
     }
 
-    fn set(&mut self, field: &MountField, value: &str, readonly: &mut Option<bool>) -> Result<(), Diagnostic> {
+    fn set(
+        &mut self,
+        field: &MountField,
+        value: &str,
+        readonly: &mut Option<bool>,
+    ) -> Result<(), Diagnostic> {
         let key = field.key.as_str();
         match key {
             "type" => self.kind = kind(value, field)?,
@@ -163,7 +192,8 @@ impl Mount {
             }
             "size" if self.kind == MountKind::Tmpfs => {
                 self.size = bytes(value).ok_or_else(|| {
-                    invalid(value, field).with_help("a size is a number of bytes, or a number with a unit as in `64m`")
+                    invalid(value, field)
+                        .with_help("a size is a number of bytes, or a number with a unit as in `64m`")
                 })?;
             }
             "size" => return Err(self.misfit(field)),
@@ -199,7 +229,10 @@ impl Mount {
             return Err(format!("a mount of type `{}` has no `{key}`", self.kind.name()));
         }
         if self.sharing.is_some() && self.kind != MountKind::Cache {
-            return Err(format!("a mount of type `{}` has no `sharing`, only a cache has", self.kind.name()));
+            return Err(format!(
+                "a mount of type `{}` has no `sharing`, only a cache has",
+                self.kind.name()
+            ));
         }
         if self.kind != MountKind::Secret {
             return Ok(());
@@ -234,19 +267,31 @@ fn one_of<T: Copy>(value: &str, field: &MountField, options: &[(&str, T)]) -> Re
         return Ok(*option);
     }
     let names: Vec<&str> = options.iter().map(|(name, _)| *name).collect();
-    Err(invalid(value, field).with_help(match suggest::nearest(value, &names) {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => format!("it is one of {}", names.join(", ")),
-    }))
+    Err(
+        invalid(value, field).with_help(match suggest::nearest(value, &names) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => format!("it is one of {}", names.join(", ")),
+        }),
+    )
 }
 
 fn kind(value: &str, field: &MountField) -> Result<MountKind, Diagnostic> {
-    let kinds = [MountKind::Bind, MountKind::Cache, MountKind::Tmpfs, MountKind::Secret, MountKind::Ssh];
+    let kinds = [
+        MountKind::Bind,
+        MountKind::Cache,
+        MountKind::Tmpfs,
+        MountKind::Secret,
+        MountKind::Ssh,
+    ];
     one_of(value, field, &kinds.map(|kind| (kind.name(), kind)))
 }
 
 fn sharing(value: &str, field: &MountField) -> Result<Sharing, Diagnostic> {
-    let options = [("shared", Sharing::Shared), ("private", Sharing::Private), ("locked", Sharing::Locked)];
+    let options = [
+        ("shared", Sharing::Shared),
+        ("private", Sharing::Private),
+        ("locked", Sharing::Locked),
+    ];
     one_of(value, field, &options)
 }
 
@@ -255,7 +300,8 @@ pub(crate) fn boolean(value: &str, key: &str, span: Span) -> Result<bool, Diagno
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(Diagnostic::new(format!("`{key}` cannot be `{value}`"), span).with_help("it is `true` or `false`")),
+        _ => Err(Diagnostic::new(format!("`{key}` cannot be `{value}`"), span)
+            .with_help("it is `true` or `false`")),
     }
 }
 
@@ -264,7 +310,11 @@ fn number(value: &str, radix: u32, field: &MountField) -> Result<u32, Diagnostic
     let digits = value.starts_with(|c: char| c.is_digit(radix));
     let number = digits.then(|| u32::from_str_radix(value, radix).ok()).flatten();
     number.ok_or_else(|| {
-        invalid(value, field).with_help(if radix == 8 { "it is an octal number" } else { "it is a whole number" })
+        invalid(value, field).with_help(if radix == 8 {
+            "it is an octal number"
+        } else {
+            "it is a whole number"
+        })
     })
 }
 

@@ -120,6 +120,9 @@ impl Expander {
     /// # Errors
     /// An open quote or brace, an unknown modifier, a bad pattern, or a `?` form that refuses.
     pub fn expand(&self, word: &str, lookup: &dyn Lookup) -> Result<Expansion, ExpandError> {
-        scan::expand(self, word, lookup).map_err(|reason| ExpandError { word: word.to_owned(), reason })
+        scan::expand(self, word, lookup).map_err(|reason| ExpandError {
+            word: word.to_owned(),
+            reason,
+        })
     }
 }
