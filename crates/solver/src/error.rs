@@ -88,6 +88,9 @@ pub enum SolveError {
         /// Its name.
         name: String,
     },
+    /// The system gives no thread.
+    #[error("no thread for the build: {0}")]
+    Thread(String),
     /// The build's token was set.
     #[error("the build was cancelled")]
     Cancelled,
@@ -102,7 +105,7 @@ impl SolveError {
             | Self::Store { digest, .. }
             | Self::Contract { digest, .. }
             | Self::NeedsExecution { digest, .. } => Some(*digest),
-            Self::Graph(_) | Self::Cancelled => None,
+            Self::Graph(_) | Self::Thread(_) | Self::Cancelled => None,
         }
     }
 }

@@ -80,7 +80,6 @@ impl CacheKey {
         }
     }
 
-    #[expect(dead_code, reason = "the scheduler is next")]
     pub(crate) fn set_node(&self, node: NodeId) {
         self.node.store(node.0, Ordering::Relaxed);
     }

@@ -22,8 +22,10 @@ mod graph;
 mod key;
 mod memory;
 mod op;
+mod pool;
 mod progress;
 mod save;
+mod scheduler;
 mod solver;
 mod store;
 
