@@ -14,6 +14,7 @@ mod cache;
 mod database;
 mod deb;
 mod filter;
+mod http;
 mod index;
 mod keyring;
 mod release;
