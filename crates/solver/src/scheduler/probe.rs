@@ -133,7 +133,7 @@ impl Scheduler {
             return Ok(false);
         };
         let keys = self.output_keys(slot, &self.draft(slot));
-        let stores = Arc::clone(&self.stores);
+        let (stores, info) = (Arc::clone(&self.stores), Arc::clone(&task.info));
         self.tasks[slot].state = State::Loading;
         self.touch_users(slot);
         let job = move || {
@@ -149,6 +149,7 @@ impl Scheduler {
                 let with_keys = keys.iter().filter(|(_, keys)| !keys.is_empty());
                 let entries: Vec<_> = with_keys
                     .map(|(output, keys)| SaveEntry {
+                        name: info.name.clone(),
                         keys: keys.clone(),
                         result: result(*output),
                     })
@@ -179,7 +180,13 @@ impl Scheduler {
         let keys = keys
             .into_iter()
             .filter(|(output, keys)| outputs.contains(output) && !keys.is_empty());
-        let entries: Vec<_> = keys.map(|(_, keys)| SaveEntry { keys, result: None }).collect();
+        let entries: Vec<_> = keys
+            .map(|(_, keys)| SaveEntry {
+                name: self.tasks[slot].info.name.clone(),
+                keys,
+                result: None,
+            })
+            .collect();
         for found in &mut self.tasks[slot].candidates {
             found.linked = true;
         }
