@@ -45,27 +45,13 @@ impl Client {
         expected: &Expected,
         target: &mut dyn Write,
     ) -> Result<Downloaded, FetchError> {
-        self.receive(request, None, expected, target)
-    }
-
-    /// [`Client::download`] with the first answer given: for callers that look at its status themselves.
-    ///
-    /// # Errors
-    /// Those of [`Client::download`].
-    pub fn receive(
-        &self,
-        request: &Request<'_>,
-        answer: Option<Response>,
-        expected: &Expected,
-        target: &mut dyn Write,
-    ) -> Result<Downloaded, FetchError> {
         let transfer = Transfer {
             hasher: Sha256::new(),
             size: 0,
             expected: *expected,
             target,
         };
-        transfer.run(self, request, answer)
+        transfer.run(self, request)
     }
 }
 
@@ -78,16 +64,11 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    fn run(
-        mut self,
-        client: &Client,
-        request: &Request<'_>,
-        mut answer: Option<Response>,
-    ) -> Result<Downloaded, FetchError> {
+    fn run(mut self, client: &Client, request: &Request<'_>) -> Result<Downloaded, FetchError> {
         let mut attempt = 1;
         loop {
             let before = self.size;
-            let error = match self.once(client, request, answer.take()) {
+            let error = match self.once(client, request) {
                 Ok(()) => break,
                 Err(error) => error,
             };
@@ -105,14 +86,9 @@ impl Transfer<'_> {
         self.finish(request)
     }
 
-    fn once(
-        &mut self,
-        client: &Client,
-        request: &Request<'_>,
-        answer: Option<Response>,
-    ) -> Result<(), FetchError> {
+    fn once(&mut self, client: &Client, request: &Request<'_>) -> Result<(), FetchError> {
         if self.size == 0 {
-            let response = answer.map_or_else(|| client.send(request), Ok)?.success()?;
+            let response = client.send(request)?.success()?;
             return self.receive(response, 0);
         }
         let mut rest = Request::new(request.method, request.url.clone());

@@ -1,9 +1,10 @@
 //! The conversion.
 
-use distil_dockerfile::{Diagnostic, Dockerfile, Span};
-use distil_llb::{Definition, OpDigest};
+use distil_dockerfile::{Diagnostic, Dockerfile};
+use distil_llb::Definition;
 use distil_oci::{ImageConfig, Platform};
 
+use crate::lower::lower;
 use crate::{ImageResolver, Options};
 
 /// A stage as it was lowered, for progress and for callers that list targets.
@@ -36,8 +37,6 @@ pub struct Conversion {
     /// Local names of the directories that the graph reads (`context` is the
     /// main one), sorted.
     pub local_contexts: Vec<String>,
-    /// Where each op was written.
-    pub spans: Vec<(OpDigest, Span)>,
 }
 
 /// Lowers `dockerfile`, whose bytes are `source`, for one platform.
@@ -51,6 +50,5 @@ pub fn convert(
     options: &Options,
     images: &dyn ImageResolver,
 ) -> Result<Conversion, Vec<Diagnostic>> {
-    let _ = (dockerfile, source, options, images);
-    Err(vec![Diagnostic::of_file("conversion is not ready yet")])
+    lower(dockerfile, source, options, images)
 }

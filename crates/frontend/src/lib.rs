@@ -6,8 +6,13 @@
 //! [`Options`].
 
 mod convert;
+mod git;
+mod lower;
 mod options;
+mod paths;
 mod resolver;
+mod text;
+mod values;
 
 pub use convert::{Conversion, StageInfo, convert};
 pub use options::{NoCache, Options, OptionsError};

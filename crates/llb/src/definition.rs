@@ -155,6 +155,22 @@ impl Definition {
         self.to_pb().encode_to_vec()
     }
 
+    /// The first and the last line that an op was written on, from 1; `None` where
+    /// the source map does not say.
+    pub fn lines(&self, op: OpDigest) -> Option<(u32, u32)> {
+        let places = self.source.as_ref()?.locations.get(&op.to_string())?;
+        let lines = places
+            .locations
+            .iter()
+            .flat_map(|place| &place.ranges)
+            .flat_map(|range| {
+                let position = |position: Option<pb::Position>| u32::try_from(position?.line).ok();
+                [position(range.start), position(range.end)]
+            });
+        let lines: Vec<u32> = lines.flatten().collect();
+        Some((lines.iter().copied().min()?, lines.iter().copied().max()?))
+    }
+
     /// The result that the terminal op names; `None` for the empty filesystem.
     pub fn result(&self) -> Result<Option<OutputRef>, DefinitionError> {
         let Some(last) = self.def.last() else {
@@ -403,3 +419,6 @@ fn place_in_order(graph: &mut LoadedGraph, pending: Vec<OpNode>) -> Result<(), D
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,13 @@ impl Constraints {
         self
     }
 
+    /// Adds a capability that the builder must have.
+    #[must_use]
+    pub fn needs(mut self, cap: &str) -> Self {
+        self.need(cap);
+        self
+    }
+
     fn need(&mut self, cap: &str) {
         self.metadata.caps.insert(cap.to_owned(), true);
     }

@@ -107,10 +107,7 @@ mod tests {
         for _ in 0..2 {
             for _ in 0..8 {
                 let barrier = Arc::clone(&barrier);
-                let job = move || {
-                    barrier.wait();
-                };
-                pool.submit(Box::new(job)).unwrap();
+                pool.submit(Box::new(move || drop(barrier.wait()))).unwrap();
             }
             barrier.wait();
         }

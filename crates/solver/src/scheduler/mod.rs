@@ -315,6 +315,7 @@ impl Scheduler {
                 cached: true,
             },
         );
+        self.relink(slot);
     }
 
     fn executed(&mut self, slot: Slot, executed: Executed) {

@@ -6,7 +6,7 @@ use crate::error::{SolveError, StoreError};
 use crate::op::{Content, Resource, ResultHandle};
 use crate::scheduler::Scheduler;
 use crate::scheduler::keys::records;
-use crate::scheduler::lookup::{Candidate, LoadPlan, follow, known};
+use crate::scheduler::lookup::{LoadPlan, follow, known};
 use crate::scheduler::task::{ContentKey, Level, Reported, Slot, State};
 use crate::scheduler::work::{Execution, Outcome, Recheck, save};
 use crate::store::SaveEntry;
@@ -110,7 +110,6 @@ impl Scheduler {
             if task.reached() > Level::Nothing {
                 self.touch_users(slot);
             }
-            self.relink(slot);
         }
         Ok(())
     }
@@ -133,7 +132,7 @@ impl Scheduler {
             return Ok(false);
         };
         let keys = self.output_keys(slot, &self.draft(slot));
-        let (stores, info) = (Arc::clone(&self.stores), Arc::clone(&task.info));
+        let stores = Arc::clone(&self.stores);
         self.tasks[slot].state = State::Loading;
         self.touch_users(slot);
         let job = move || {
@@ -149,7 +148,6 @@ impl Scheduler {
                 let with_keys = keys.iter().filter(|(_, keys)| !keys.is_empty());
                 let entries: Vec<_> = with_keys
                     .map(|(output, keys)| SaveEntry {
-                        name: info.name.clone(),
                         keys: keys.clone(),
                         result: result(*output),
                     })
@@ -164,31 +162,32 @@ impl Scheduler {
     }
 
     /// Notes keys that were found to be equal, so that the next look-up needs only one of them.
-    fn relink(&mut self, slot: Slot) {
+    pub(super) fn relink(&mut self, slot: Slot) {
         let task = &self.tasks[slot];
-        let unlinked = |found: &&Candidate| found.store == 0 && !found.linked;
-        let outputs: Vec<_> = task
-            .candidates
+        let found = |output| {
+            let of_output = task
+                .candidates
+                .iter()
+                .filter(move |found| found.output == output && found.store == 0);
+            of_output.filter(|found| !found.nodes.is_empty())
+        };
+        let unlinked = |&&(output, _): &&(u32, _)| found(output).any(|found| !found.linked);
+        let Some(done) = task.done().filter(|_| task.may_execute) else {
+            return;
+        };
+        let entries = done
+            .keys
             .iter()
             .filter(unlinked)
-            .map(|found| found.output)
-            .collect();
-        if outputs.is_empty() || !task.may_execute {
-            return;
-        }
-        let keys = self.output_keys(slot, &self.draft(slot));
-        let keys = keys
-            .into_iter()
-            .filter(|(output, keys)| outputs.contains(output) && !keys.is_empty());
-        let entries: Vec<_> = keys
+            .filter(|(_, keys)| !keys.is_empty());
+        let entries: Vec<_> = entries
             .map(|(_, keys)| SaveEntry {
-                name: self.tasks[slot].info.name.clone(),
-                keys,
+                keys: keys.clone(),
                 result: None,
             })
             .collect();
-        for found in &mut self.tasks[slot].candidates {
-            found.linked = true;
+        if entries.is_empty() {
+            return;
         }
         let stores = Arc::clone(&self.stores);
         let job = move || {
