@@ -15,7 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sandbox", &["rootfs"]),
     ("llb", &["oci"]),
     ("layer", &["oci", "rootfs"]),
-    ("snapshot", &["oci", "rootfs", "store"]),
+    ("snapshot", &["layer", "oci", "rootfs", "store"]),
     ("registry", &["fetch", "oci", "store"]),
     ("debian", &["fetch", "oci", "rootfs"]),
     ("frontend", &["dockerfile", "llb", "oci"]),

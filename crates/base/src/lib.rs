@@ -1,1 +1,29 @@
-//! Images assembled from Debian packages.
+//! Images assembled from Debian packages, without a registry.
+//!
+//! A [`DebianImage`] is a name like `debian:bookworm-slim` that a [`Recipe`]
+//! covers. From the recipe and the archive's indexes comes a [`Plan`]: the exact
+//! packages and everything else that decides the bytes. The plan is carried out
+//! in three steps, of which the caller runs the second in its sandbox:
+//!
+//! 1. [`unpack`] writes the packages into an empty directory, ready for dpkg.
+//! 2. [`ConfigureStep`] is the process to run with that directory as its root.
+//! 3. [`normalise`] removes what differs from run to run.
+//!
+//! The same plan gives the same tree, byte for byte, as root and in a user
+//! namespace. [`image_config`] is the config to go with it.
+
+mod config;
+mod configure;
+mod name;
+mod normalise;
+mod plan;
+mod recipe;
+mod unpack;
+
+pub use config::{ASSEMBLED_LABEL, image_config};
+pub use configure::ConfigureStep;
+pub use name::{DebianImage, DebianRelease};
+pub use normalise::{NormaliseError, normalise};
+pub use plan::{Plan, PlanError, PlannedPackage, plan};
+pub use recipe::Recipe;
+pub use unpack::{UnpackError, unpack};

@@ -45,13 +45,27 @@ impl Client {
         expected: &Expected,
         target: &mut dyn Write,
     ) -> Result<Downloaded, FetchError> {
+        self.receive(request, None, expected, target)
+    }
+
+    /// [`Client::download`] with the first answer given: for callers that look at its status themselves.
+    ///
+    /// # Errors
+    /// Those of [`Client::download`].
+    pub fn receive(
+        &self,
+        request: &Request<'_>,
+        answer: Option<Response>,
+        expected: &Expected,
+        target: &mut dyn Write,
+    ) -> Result<Downloaded, FetchError> {
         let transfer = Transfer {
             hasher: Sha256::new(),
             size: 0,
             expected: *expected,
             target,
         };
-        transfer.run(self, request)
+        transfer.run(self, request, answer)
     }
 }
 
@@ -64,11 +78,16 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    fn run(mut self, client: &Client, request: &Request<'_>) -> Result<Downloaded, FetchError> {
+    fn run(
+        mut self,
+        client: &Client,
+        request: &Request<'_>,
+        mut answer: Option<Response>,
+    ) -> Result<Downloaded, FetchError> {
         let mut attempt = 1;
         loop {
             let before = self.size;
-            let error = match self.once(client, request) {
+            let error = match self.once(client, request, answer.take()) {
                 Ok(()) => break,
                 Err(error) => error,
             };
@@ -86,9 +105,14 @@ impl Transfer<'_> {
         self.finish(request)
     }
 
-    fn once(&mut self, client: &Client, request: &Request<'_>) -> Result<(), FetchError> {
+    fn once(
+        &mut self,
+        client: &Client,
+        request: &Request<'_>,
+        answer: Option<Response>,
+    ) -> Result<(), FetchError> {
         if self.size == 0 {
-            let response = client.send(request)?.success()?;
+            let response = answer.map_or_else(|| client.send(request), Ok)?.success()?;
             return self.receive(response, 0);
         }
         let mut rest = Request::new(request.method, request.url.clone());

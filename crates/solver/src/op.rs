@@ -7,7 +7,7 @@ use std::sync::Arc;
 use distil_oci::Digest;
 
 use crate::cancel::CancelToken;
-use crate::progress::{Event, ProgressSink, Status, Stream};
+use crate::progress::{Event, ProgressSink, Status, Stream, VertexInfo};
 
 /// A result of an op or a cache store: opaque, cheap to clone, and as lazy as its maker likes.
 ///
@@ -114,7 +114,7 @@ impl OpError {
 
 /// What an op's functions are given beside their inputs.
 pub struct OpContext {
-    pub(crate) vertex: Digest,
+    pub(crate) info: Arc<VertexInfo>,
     pub(crate) cancel: CancelToken,
     pub(crate) cache_only: bool,
     pub(crate) sink: Arc<dyn ProgressSink>,
@@ -124,7 +124,13 @@ impl OpContext {
     /// The digest of the vertex.
     #[must_use]
     pub fn vertex(&self) -> Digest {
-        self.vertex
+        self.info.digest
+    }
+
+    /// The name of the vertex.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.info.name
     }
 
     /// Set when no build wants the result any more: stop soon and return [`OpError::Cancelled`].
@@ -142,7 +148,7 @@ impl OpContext {
     /// Sends output of the op to every build that has the vertex.
     pub fn log(&self, stream: Stream, data: &[u8]) {
         self.sink.event(&Event::Log {
-            vertex: self.vertex,
+            vertex: self.info.digest,
             stream,
             data: data.to_vec(),
         });
@@ -151,7 +157,7 @@ impl OpContext {
     /// Sends the state of a part of the work to every build that has the vertex.
     pub fn status(&self, status: Status) {
         self.sink.event(&Event::Status {
-            vertex: self.vertex,
+            vertex: self.info.digest,
             status,
         });
     }

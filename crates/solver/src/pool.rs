@@ -107,7 +107,10 @@ mod tests {
         for _ in 0..2 {
             for _ in 0..8 {
                 let barrier = Arc::clone(&barrier);
-                pool.submit(Box::new(move || drop(barrier.wait()))).unwrap();
+                let job = move || {
+                    barrier.wait();
+                };
+                pool.submit(Box::new(job)).unwrap();
             }
             barrier.wait();
         }

@@ -42,6 +42,8 @@ pub struct Record {
 /// What is to be saved for one output.
 #[derive(Debug, Clone)]
 pub struct SaveEntry {
+    /// The name of the vertex, for people.
+    pub name: String,
     /// The keys that name it; at least one.
     pub keys: Vec<Arc<CacheKey>>,
     /// The result; without one only missing links are added.

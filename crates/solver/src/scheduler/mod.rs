@@ -315,7 +315,6 @@ impl Scheduler {
                 cached: true,
             },
         );
-        self.relink(slot);
     }
 
     fn executed(&mut self, slot: Slot, executed: Executed) {

@@ -6,7 +6,7 @@ use crate::error::{SolveError, StoreError};
 use crate::op::{Content, Resource, ResultHandle};
 use crate::scheduler::Scheduler;
 use crate::scheduler::keys::records;
-use crate::scheduler::lookup::{LoadPlan, follow, known};
+use crate::scheduler::lookup::{Candidate, LoadPlan, follow, known};
 use crate::scheduler::task::{ContentKey, Level, Reported, Slot, State};
 use crate::scheduler::work::{Execution, Outcome, Recheck, save};
 use crate::store::SaveEntry;
@@ -110,6 +110,7 @@ impl Scheduler {
             if task.reached() > Level::Nothing {
                 self.touch_users(slot);
             }
+            self.relink(slot);
         }
         Ok(())
     }
@@ -132,7 +133,7 @@ impl Scheduler {
             return Ok(false);
         };
         let keys = self.output_keys(slot, &self.draft(slot));
-        let stores = Arc::clone(&self.stores);
+        let (stores, info) = (Arc::clone(&self.stores), Arc::clone(&task.info));
         self.tasks[slot].state = State::Loading;
         self.touch_users(slot);
         let job = move || {
@@ -148,6 +149,7 @@ impl Scheduler {
                 let with_keys = keys.iter().filter(|(_, keys)| !keys.is_empty());
                 let entries: Vec<_> = with_keys
                     .map(|(output, keys)| SaveEntry {
+                        name: info.name.clone(),
                         keys: keys.clone(),
                         result: result(*output),
                     })
@@ -162,32 +164,31 @@ impl Scheduler {
     }
 
     /// Notes keys that were found to be equal, so that the next look-up needs only one of them.
-    pub(super) fn relink(&mut self, slot: Slot) {
+    fn relink(&mut self, slot: Slot) {
         let task = &self.tasks[slot];
-        let found = |output| {
-            let of_output = task
-                .candidates
-                .iter()
-                .filter(move |found| found.output == output && found.store == 0);
-            of_output.filter(|found| !found.nodes.is_empty())
-        };
-        let unlinked = |&&(output, _): &&(u32, _)| found(output).any(|found| !found.linked);
-        let Some(done) = task.done().filter(|_| task.may_execute) else {
-            return;
-        };
-        let entries = done
-            .keys
+        let unlinked = |found: &&Candidate| found.store == 0 && !found.linked;
+        let outputs: Vec<_> = task
+            .candidates
             .iter()
             .filter(unlinked)
-            .filter(|(_, keys)| !keys.is_empty());
-        let entries: Vec<_> = entries
+            .map(|found| found.output)
+            .collect();
+        if outputs.is_empty() || !task.may_execute {
+            return;
+        }
+        let keys = self.output_keys(slot, &self.draft(slot));
+        let keys = keys
+            .into_iter()
+            .filter(|(output, keys)| outputs.contains(output) && !keys.is_empty());
+        let entries: Vec<_> = keys
             .map(|(_, keys)| SaveEntry {
-                keys: keys.clone(),
+                name: self.tasks[slot].info.name.clone(),
+                keys,
                 result: None,
             })
             .collect();
-        if entries.is_empty() {
-            return;
+        for found in &mut self.tasks[slot].candidates {
+            found.linked = true;
         }
         let stores = Arc::clone(&self.stores);
         let job = move || {

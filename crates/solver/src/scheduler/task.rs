@@ -234,7 +234,7 @@ impl Task {
 
     pub(super) fn context(&self) -> OpContext {
         OpContext {
-            vertex: self.info.digest,
+            info: Arc::clone(&self.info),
             cancel: self.cancel.clone(),
             cache_only: !self.may_execute,
             sink: Arc::clone(&self.sinks) as Arc<dyn ProgressSink>,

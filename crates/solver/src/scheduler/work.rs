@@ -119,7 +119,7 @@ impl Execution {
                 Err(error) => return error.into(),
             }
         }
-        self.context.sink.event(&Event::Started(self.context.vertex));
+        self.context.sink.event(&Event::Started(self.context.vertex()));
         match self.op.exec(&self.context, &self.inputs) {
             Ok(outputs) => self.save(outputs),
             Err(error) => error.into(),
@@ -166,6 +166,7 @@ impl Execution {
             let of_output = draft.keys(output);
             if !of_output.is_empty() {
                 entries.push(SaveEntry {
+                    name: self.context.name().to_owned(),
                     keys: of_output.clone(),
                     result: Some(result.clone()),
                 });

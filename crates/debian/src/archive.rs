@@ -1,0 +1,372 @@
+//! From an archive's URL to checked indexes and packages.
+
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use distil_oci::Digest;
+use thiserror::Error;
+
+use crate::cache::{CacheError, DownloadCache, Expected};
+use crate::fetcher::{FetchError, FetchRequest, Fetcher};
+use crate::index::{self, IndexError, PackageId, PackageIndex};
+use crate::keyring::{Keyring, SignatureError};
+use crate::release::{IndexFile, Release, ReleaseError};
+use crate::sources::{ArchiveSources, Source};
+use crate::time::UnixTime;
+
+/// Real InRelease files have some 150 KB.
+const MAX_RELEASE: u64 = 16 << 20;
+/// Downloads at once.
+const CONNECTIONS: usize = 6;
+
+/// An archive that cannot be used.
+#[derive(Debug, Error)]
+pub enum ArchiveError {
+    /// A download failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The archive answers but does not have the suite.
+    #[error("the archive `{url}` has no suite `{suite}`")]
+    UnknownSuite {
+        /// Root of the archive.
+        url: String,
+        /// The suite.
+        suite: String,
+    },
+    /// A file of the cache is wrong or the cache cannot be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The signature of a Release file does not count.
+    #[error("`{url}` is not trusted")]
+    Signature {
+        /// The InRelease file.
+        url: String,
+        /// Why.
+        #[source]
+        source: SignatureError,
+    },
+    /// A Release file is not acceptable.
+    #[error("`{url}` cannot be used")]
+    Release {
+        /// The InRelease file.
+        url: String,
+        /// Why.
+        #[source]
+        source: ReleaseError,
+    },
+    /// The suite lacks a component or architecture.
+    #[error("suite `{suite}` of `{url}` has no packages of component `{component}` for `{architecture}`")]
+    MissingIndex {
+        /// Root of the archive.
+        url: String,
+        /// The suite.
+        suite: String,
+        /// The component.
+        component: String,
+        /// Debian's name of the architecture.
+        architecture: String,
+    },
+    /// An index cannot be read.
+    #[error("the package index of suite `{suite}` cannot be used")]
+    Index {
+        /// The suite.
+        suite: String,
+        /// Why.
+        #[source]
+        source: IndexError,
+    },
+    /// The caller asked to stop.
+    #[error("the download was cancelled")]
+    Cancelled,
+}
+
+/// A suite whose Release file was accepted.
+#[derive(Debug, Clone)]
+pub struct AcceptedRelease {
+    /// Where it is from.
+    pub source: Source,
+    /// What it says.
+    pub release: Release,
+    /// sha256 of the InRelease file.
+    pub digest: Digest,
+    /// Fingerprints of the keys whose signatures count.
+    pub signers: Vec<String>,
+}
+
+/// The checked indexes of all suites.
+#[derive(Debug)]
+pub struct Indexes {
+    /// In the order of the sources; [`Package::suite`](crate::Package::suite) counts in it.
+    pub releases: Vec<AcceptedRelease>,
+    /// All packages.
+    pub packages: PackageIndex,
+    /// Debian's name of the architecture.
+    pub architecture: String,
+}
+
+impl Indexes {
+    /// The date of the newest Release file.
+    #[must_use]
+    pub fn date(&self) -> UnixTime {
+        let dates = self.releases.iter().map(|one| one.release.date);
+        dates.max().unwrap_or(0)
+    }
+}
+
+/// Access to the archives of a distribution release.
+#[derive(Clone, Copy)]
+pub struct Archive<'a> {
+    /// Which suites, and where.
+    pub sources: &'a ArchiveSources,
+    /// Where downloads are kept.
+    pub cache: &'a DownloadCache,
+    /// The network.
+    pub fetcher: &'a dyn Fetcher,
+    /// Whose signatures count.
+    pub keyring: &'a Keyring,
+    /// Set by another thread to stop between two files.
+    pub cancel: &'a AtomicBool,
+}
+
+impl Archive<'_> {
+    /// Downloads and checks the Release files and the indexes for
+    /// `architecture`. `now` is the caller's clock.
+    ///
+    /// Every suite must be there, signed, of this time and not older than what
+    /// this cache has accepted before; a missing index is an error and never a
+    /// reason to go on without it, since that would hide security updates.
+    ///
+    /// # Errors
+    /// See [`ArchiveError`].
+    pub fn update(&self, architecture: &str, now: UnixTime) -> Result<Indexes, ArchiveError> {
+        let sources = &self.sources.sources;
+        let loaded = in_parallel(
+            sources.len(),
+            sources.len(),
+            |number| -> Result<_, ArchiveError> {
+                let accepted = self.accept_release(&sources[number], now)?;
+                let texts: Result<Vec<String>, ArchiveError> = accepted
+                    .source
+                    .components
+                    .iter()
+                    .map(|component| self.load_index(&accepted, component, architecture))
+                    .collect();
+                Ok((accepted, texts?.concat()))
+            },
+        )?;
+        let (releases, texts): (Vec<AcceptedRelease>, Vec<String>) = loaded.into_iter().unzip();
+        let packages = PackageIndex::new(texts).map_err(|source| ArchiveError::Index {
+            suite: releases
+                .first()
+                .map(|one| one.source.suite.clone())
+                .unwrap_or_default(),
+            source,
+        })?;
+        Ok(Indexes {
+            releases,
+            packages,
+            architecture: architecture.to_owned(),
+        })
+    }
+
+    fn accept_release(&self, source: &Source, now: UnixTime) -> Result<AcceptedRelease, ArchiveError> {
+        let url = format!("{}/dists/{}/InRelease", source.url, source.suite);
+        let mut bytes = Vec::new();
+        let request = FetchRequest {
+            url: &url,
+            offset: 0,
+            limit: MAX_RELEASE,
+        };
+        self.fetcher
+            .fetch(&request, &mut bytes)
+            .map_err(|error| match error {
+                FetchError::NotFound { .. } => ArchiveError::UnknownSuite {
+                    url: source.url.clone(),
+                    suite: source.suite.clone(),
+                },
+                other => ArchiveError::Fetch(other),
+            })?;
+        let wrong = |error: ReleaseError| ArchiveError::Release {
+            url: url.clone(),
+            source: error,
+        };
+        let signed = self
+            .keyring
+            .verify(&bytes, now)
+            .map_err(|source| ArchiveError::Signature {
+                url: url.clone(),
+                source,
+            })?;
+        let release = Release::parse(&signed).map_err(wrong)?;
+        release.check(&source.suite, now).map_err(wrong)?;
+        let name = release_name(source);
+        if let Some(known) = self.cache.read_release(&name)? {
+            if let Some(date) = self.known_date(&known, now) {
+                release.check_not_before(date).map_err(wrong)?;
+            }
+        }
+        self.cache.write_release(&name, &bytes)?;
+        Ok(AcceptedRelease {
+            source: source.clone(),
+            release,
+            digest: Digest::sha256(&bytes),
+            signers: signed.signers,
+        })
+    }
+
+    /// The date of a remembered Release file; one that does not verify any more
+    /// says nothing.
+    fn known_date(&self, bytes: &[u8], now: UnixTime) -> Option<UnixTime> {
+        let signed = self.keyring.verify(bytes, now).ok()?;
+        Release::parse(&signed).ok().map(|release| release.date)
+    }
+
+    fn load_index(
+        &self,
+        accepted: &AcceptedRelease,
+        component: &str,
+        architecture: &str,
+    ) -> Result<String, ArchiveError> {
+        let source = &accepted.source;
+        let directory = format!("{component}/binary-{architecture}");
+        let found = ["xz", "gz"].into_iter().find_map(|suffix| {
+            let path = format!("{directory}/Packages.{suffix}");
+            accepted.release.file(&path).map(|file| (suffix, path, *file))
+        });
+        let Some((suffix, path, file)) = found else {
+            return Err(ArchiveError::MissingIndex {
+                url: source.url.clone(),
+                suite: source.suite.clone(),
+                component: component.to_owned(),
+                architecture: architecture.to_owned(),
+            });
+        };
+        if let Some(text) = self.cache.read_index(&file.sha256, index::FORMAT) {
+            return Ok(text);
+        }
+        let packed = self.download_index(accepted, &directory, &path, &file)?;
+        let text = decode_index(&packed, suffix).map_err(|error| ArchiveError::Index {
+            suite: source.suite.clone(),
+            source: error,
+        })?;
+        self.cache.write_index(&file.sha256, index::FORMAT, &text)?;
+        Ok(text)
+    }
+
+    fn download_index(
+        &self,
+        accepted: &AcceptedRelease,
+        directory: &str,
+        path: &str,
+        file: &IndexFile,
+    ) -> Result<PathBuf, ArchiveError> {
+        let root = format!("{}/dists/{}", accepted.source.url, accepted.source.suite);
+        let expected = Expected {
+            sha256: file.sha256,
+            size: file.size,
+        };
+        if accepted.release.by_hash {
+            let url = format!("{root}/{directory}/by-hash/SHA256/{}", file.sha256.hex());
+            match self.cache.get(self.fetcher, &url, &expected) {
+                Err(CacheError::Fetch(FetchError::NotFound { .. })) => {}
+                done => return Ok(done?),
+            }
+        }
+        Ok(self
+            .cache
+            .get(self.fetcher, &format!("{root}/{path}"), &expected)?)
+    }
+
+    /// Downloads packages, several at once, and gives their paths in the order
+    /// of `wanted`. `on_done` hears of each one when it is there: its place in
+    /// `wanted` and its size in bytes.
+    ///
+    /// # Errors
+    /// The first that cannot be had; what is complete stays in the cache.
+    pub fn download(
+        &self,
+        indexes: &Indexes,
+        wanted: &[PackageId],
+        on_done: &(dyn Fn(usize, u64) + Sync),
+    ) -> Result<Vec<PathBuf>, ArchiveError> {
+        in_parallel(wanted.len(), CONNECTIONS, |number| {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(ArchiveError::Cancelled);
+            }
+            let package = indexes.packages.package(wanted[number]);
+            let source = &indexes.releases[package.suite()].source;
+            let unusable = |error| ArchiveError::Index {
+                suite: source.suite.clone(),
+                source: error,
+            };
+            let size = package.size().map_err(unusable)?;
+            let sha256 = package.sha256().map_err(unusable)?;
+            let url = format!("{}/{}", source.url, package.filename());
+            let path = self.cache.get(self.fetcher, &url, &Expected { sha256, size })?;
+            on_done(number, size);
+            Ok(path)
+        })
+    }
+}
+
+/// A file name for what is remembered of a suite. It does not hold the mirror's
+/// address: time must not go back by way of another mirror either.
+fn release_name(source: &Source) -> String {
+    source
+        .suite
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
+}
+
+fn decode_index(packed: &Path, suffix: &str) -> Result<String, IndexError> {
+    let decode = |error: std::io::Error| IndexError::Decode {
+        reason: error.to_string(),
+    };
+    let file = BufReader::with_capacity(256 << 10, std::fs::File::open(packed).map_err(decode)?);
+    match suffix {
+        "gz" => index::compact(flate2::read::MultiGzDecoder::new(file)),
+        _ => index::compact(lzma_rust2::XzReader::new(file, true)),
+    }
+}
+
+/// Runs `work` for 0..`count` on at most `threads` threads. Results come in
+/// order; after an error no further one is begun.
+fn in_parallel<T: Send, E: Send>(
+    count: usize,
+    threads: usize,
+    work: impl Fn(usize) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E> {
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let run = || {
+        let mut done = Vec::new();
+        while !stop.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                break;
+            }
+            let result = work(number);
+            stop.fetch_or(result.is_err(), Ordering::Relaxed);
+            done.push((number, result));
+        }
+        done
+    };
+    let mut results: Vec<(usize, Result<T, E>)> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads.min(count)).map(|_| scope.spawn(run)).collect();
+        let joined = handles.into_iter().map(|handle| match handle.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        joined.flatten().collect()
+    });
+    results.sort_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, result)| result).collect()
+}

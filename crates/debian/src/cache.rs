@@ -1,0 +1,243 @@
+//! Downloads on disk.
+//!
+//! ```text
+//! DIR/sha256/<hex>          complete, checked files
+//! DIR/sha256/<hex>.partial  the first bytes of one, continued by the next try
+//! DIR/release/<name>        InRelease files as they were last accepted
+//! DIR/index/<hex>           decoded indexes, named by the hash of the packed one
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use distil_oci::{Digest, Digester};
+use thiserror::Error;
+
+use crate::fetcher::{FetchError, FetchRequest, Fetcher};
+
+/// How often a broken download is continued before it counts as failed.
+const ATTEMPTS: usize = 3;
+
+/// A file that cannot be had.
+#[derive(Debug, Error)]
+pub enum CacheError {
+    /// The download failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The content is not what the signed index promises.
+    #[error(
+        "`{url}` is not the file that the index names: sha256 is `{actual}` with {actual_size} bytes, expected `{expected}` with {expected_size} bytes"
+    )]
+    Mismatch {
+        /// Where it came from.
+        url: String,
+        /// sha256 of the index.
+        expected: String,
+        /// sha256 of what came.
+        actual: String,
+        /// Size of the index in bytes.
+        expected_size: u64,
+        /// Size of what came in bytes.
+        actual_size: u64,
+    },
+    /// The cache directory cannot be read or written.
+    #[error("the download cache `{}` cannot be used", path.display())]
+    Io {
+        /// File or directory.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A directory of downloads. Several processes may share one.
+#[derive(Debug, Clone)]
+pub struct DownloadCache {
+    root: PathBuf,
+}
+
+/// The file wanted: what the signed index says of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected {
+    /// sha256 of the whole file.
+    pub sha256: Digest,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> CacheError + '_ {
+    move |source| CacheError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+impl DownloadCache {
+    /// Uses (and creates) the directory `root`.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn open(root: &Path) -> Result<DownloadCache, CacheError> {
+        for name in ["sha256", "release", "index"] {
+            let path = root.join(name);
+            fs::create_dir_all(&path).map_err(failed(&path))?;
+        }
+        Ok(DownloadCache {
+            root: root.to_owned(),
+        })
+    }
+
+    /// The path of a complete file, when the cache holds it.
+    #[must_use]
+    pub fn find(&self, expected: &Expected) -> Option<PathBuf> {
+        let path = self.path(&expected.sha256);
+        let size = fs::metadata(&path).ok()?.len();
+        (size == expected.size).then_some(path)
+    }
+
+    fn path(&self, sha256: &Digest) -> PathBuf {
+        self.root.join("sha256").join(sha256.hex())
+    }
+
+    /// The file from the cache, or downloaded into it. An interrupted download
+    /// is continued where it stopped; the file gets its name only when size and
+    /// hash are right.
+    ///
+    /// # Errors
+    /// When it cannot be downloaded, or is another file.
+    pub fn get(&self, fetcher: &dyn Fetcher, url: &str, expected: &Expected) -> Result<PathBuf, CacheError> {
+        if let Some(path) = self.find(expected) {
+            return Ok(path);
+        }
+        let path = self.path(&expected.sha256);
+        let partial = path.with_extension("partial");
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&partial)
+            .map_err(failed(&partial))?;
+        // One process at a time writes a partial file; the lock dies with it.
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|error| failed(&partial)(error.into()))?;
+        if let Some(path) = self.find(expected) {
+            return Ok(path);
+        }
+        download(fetcher, url, expected, &mut file)?;
+        let (actual, actual_size) = hash_file(&partial).map_err(failed(&partial))?;
+        if actual != expected.sha256 || actual_size != expected.size {
+            fs::remove_file(&partial).map_err(failed(&partial))?;
+            return Err(CacheError::Mismatch {
+                url: url.to_owned(),
+                expected: expected.sha256.hex(),
+                actual: actual.hex(),
+                expected_size: expected.size,
+                actual_size,
+            });
+        }
+        fs::rename(&partial, &path).map_err(failed(&path))?;
+        Ok(path)
+    }
+
+    /// What was stored under `name`, if anything.
+    ///
+    /// # Errors
+    /// When the file exists and cannot be read.
+    pub fn read_release(&self, name: &str) -> Result<Option<Vec<u8>>, CacheError> {
+        read_optional(&self.root.join("release").join(name))
+    }
+
+    /// Stores an accepted InRelease file under `name`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_release(&self, name: &str, bytes: &[u8]) -> Result<(), CacheError> {
+        write_whole(&self.root.join("release").join(name), &[bytes])
+    }
+
+    /// The decoded form of an index, stored by [`DownloadCache::write_index`];
+    /// `None` when it is not there or damaged.
+    #[must_use]
+    pub fn read_index(&self, packed: &Digest, format: &str) -> Option<String> {
+        let path = self.root.join("index").join(format!("{}.{format}", packed.hex()));
+        let mut file = File::open(path).ok()?;
+        let mut recorded = [0; 32];
+        file.read_exact(&mut recorded).ok()?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).ok()?;
+        if Digest::sha256(&text).as_bytes() != &recorded {
+            return None;
+        }
+        String::from_utf8(text).ok()
+    }
+
+    /// Stores the decoded form of the index whose packed form has this hash.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_index(&self, packed: &Digest, format: &str, text: &str) -> Result<(), CacheError> {
+        let path = self.root.join("index").join(format!("{}.{format}", packed.hex()));
+        let digest = Digest::sha256(text.as_bytes());
+        write_whole(&path, &[digest.as_bytes(), text.as_bytes()])
+    }
+}
+
+fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(path)(error)),
+    }
+}
+
+/// Writes a file under a temporary name and renames it.
+fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<(), CacheError> {
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        parts.iter().try_for_each(|part| file.write_all(part))?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(failed(path))
+}
+
+fn download(
+    fetcher: &dyn Fetcher,
+    url: &str,
+    expected: &Expected,
+    file: &mut File,
+) -> Result<(), FetchError> {
+    let mut attempt = 1;
+    loop {
+        let held = file.metadata().map_or(0, |meta| meta.len());
+        if held == expected.size {
+            return Ok(());
+        }
+        let offset = if held > expected.size { 0 } else { held };
+        let request = FetchRequest {
+            url,
+            offset,
+            limit: expected.size,
+        };
+        match fetcher.fetch(&request, file) {
+            Ok(()) => {
+                let received = file.metadata().map_or(0, |meta| meta.len());
+                if received == expected.size || attempt == ATTEMPTS {
+                    return Ok(());
+                }
+            }
+            Err(FetchError::Interrupted { .. }) if attempt < ATTEMPTS => {}
+            Err(error) => return Err(error),
+        }
+        attempt += 1;
+    }
+}
+
+fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
+    let mut digester = Digester::new();
+    let size = io::copy(&mut File::open(path)?, &mut digester)?;
+    Ok((digester.finish(), size))
+}
