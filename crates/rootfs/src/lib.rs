@@ -17,15 +17,18 @@ pub mod ignore;
 mod mount;
 mod node;
 mod ownership;
+mod pool;
 mod root_dir;
 mod sys;
+#[cfg(test)]
+mod testing;
 mod tree;
 mod upper;
 pub mod users;
 
 pub use copy::{
     ChangeSink, Conflict, CopyReport, CopySpec, FileMode, LayerManifest, LinkSource, ManifestEntry,
-    ManifestError, ModeError, SymbolicMode,
+    ManifestError, ModeError, SymbolicMode, source_selector,
 };
 pub use mount::{DetachedMount, Mount, MountError, MountStrategy};
 pub use node::{FileKind, Node, Owner, Timestamp, Xattrs};

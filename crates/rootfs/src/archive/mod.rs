@@ -1,40 +1,36 @@
 //! Archives that `ADD` unpacks: tar, plain or compressed with gzip, bzip2, xz or zstd.
 
-use std::fs::File;
+mod detect;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
 use std::io;
+use std::path::PathBuf;
+
+pub use detect::{Compression, decoder, detect};
+pub(crate) use unpack::unpack_path;
 
 /// An archive cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
     /// The bytes are damaged.
-    #[error("archive `{name}` is damaged: {source}")]
+    #[error("archive `{}` is damaged: {source}", archive.display())]
     Damaged {
-        /// Path of the archive.
-        name: String,
+        /// Path of the archive in its tree.
+        archive: PathBuf,
         /// What the decoder said.
         source: io::Error,
     },
-}
-
-/// How a file is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// gzip.
-    Gzip,
-    /// bzip2.
-    Bzip2,
-    /// xz.
-    Xz,
-    /// Zstandard.
-    Zstd,
-}
-
-/// Whether `file` is a tar, by its contents, and how it is compressed. The offset of `file`
-/// is at the start again afterwards.
-pub fn detect(file: &mut File) -> io::Result<Option<Compression>> {
-    let _ = file;
-    Ok(None)
+    /// A hard link leads to nothing that was unpacked or is there.
+    #[error("archive `{}` links `{}` to `{}`, which does not exist", archive.display(), name.display(), target.display())]
+    MissingLinkTarget {
+        /// Path of the archive in its tree.
+        archive: PathBuf,
+        /// The entry.
+        name: PathBuf,
+        /// What it links to.
+        target: PathBuf,
+    },
 }

@@ -1,8 +1,13 @@
 //! Copying files from a tree into a writable layer.
 
+mod engine;
+mod file;
 mod manifest;
 mod mode;
 mod sink;
+mod source;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +17,12 @@ pub use manifest::{LayerManifest, ManifestEntry, ManifestError};
 pub use mode::{FileMode, ModeError, SymbolicMode};
 pub use sink::ChangeSink;
 
+use crate::content::{FileDigests, SelectorPath};
+use crate::ignore::contains_wildcards;
 use crate::node::{Owner, Timestamp};
+
+pub(crate) use engine::copy;
+pub(crate) use source::resolve_wildcards;
 
 /// What a copy does when the destination exists and has another type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,11 +66,16 @@ pub struct CopySpec {
     pub exclude_patterns: Vec<String>,
     /// What happens when types differ.
     pub conflict: Conflict,
-    /// Paths that must exist in the source (checked after patterns; `--parents`).
+    /// Paths that must be among the selected ones (`--parents`). Only the content digest
+    /// checks them, as in BuildKit: see [`source_selector`].
     pub required_paths: Vec<String>,
     /// An earlier layer made by such a copy: its directory and its manifest. Regular files
     /// that are equal there (bytes, mode, owner, mtime, attributes) are hard-linked from it.
     pub link_from: Option<LinkSource>,
+    /// Digests of the source tree's files that are known already
+    /// ([`crate::content::digest_paths_recording`]): such a file is linked without being read
+    /// again. What is copied is always hashed anew.
+    pub known: Option<Arc<FileDigests>>,
     /// Worker threads; 0 means one a core.
     pub threads: usize,
     /// Ends the copy with [`crate::UpperError::Cancelled`] when it becomes true.
@@ -88,6 +103,7 @@ impl CopySpec {
             conflict: Conflict::Fail,
             required_paths: Vec::new(),
             link_from: None,
+            known: None,
             threads: 0,
             cancel: None,
         }
@@ -103,7 +119,8 @@ pub struct LinkSource {
     pub manifest: Arc<LayerManifest>,
 }
 
-/// What copies did; one report may collect several copies into the same layer.
+/// What copies did; one report may collect several copies from one source tree into one
+/// layer.
 #[derive(Clone, Debug, Default)]
 pub struct CopyReport {
     /// Regular files written, links included.
@@ -112,10 +129,21 @@ pub struct CopyReport {
     pub bytes: u64,
     /// Files taken from [`CopySpec::link_from`].
     pub linked: u64,
-    /// What [`crate::content::digest_paths`] gives for this copy's source selector, of the
-    /// bytes that were really copied. `None` when it could not be computed on the way
-    /// (an archive was unpacked, or the copy has several sources).
-    pub content_digest: Option<[u8; 32]>,
+    /// Digests of the files of the source tree as they were copied, for
+    /// [`crate::content::digest_paths_known`]: a content key of what was really copied.
+    pub digests: FileDigests,
     /// Every regular file written, to be kept beside the layer for later links.
     pub manifest: LayerManifest,
+}
+
+/// The selector whose digest covers what `spec` reads from its source (BuildKit's file op).
+pub fn source_selector(spec: &CopySpec) -> SelectorPath {
+    SelectorPath {
+        path: spec.source.clone(),
+        wildcard: spec.allow_wildcard && contains_wildcards(&spec.source),
+        follow_links: spec.follow_symlink,
+        include_patterns: spec.include_patterns.clone(),
+        exclude_patterns: spec.exclude_patterns.clone(),
+        required_paths: spec.required_paths.clone(),
+    }
 }

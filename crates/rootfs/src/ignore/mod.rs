@@ -1,11 +1,22 @@
 //! Ignore patterns: moby's pattern matcher, `.dockerignore` files, Go's `filepath.Match`.
 
+mod go_match;
+mod matcher;
+#[cfg(test)]
+mod tests;
+mod wildcard;
+
+pub use go_match::match_path;
+pub use matcher::{MatchInfo, PatternMatcher};
+pub(crate) use wildcard::WildcardPath;
+pub use wildcard::contains_wildcards;
+
 /// A pattern is malformed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternError {
     /// Unclosed bracket, trailing backslash or the like.
-    #[error("syntax error in pattern `{pattern}`")]
+    #[error("syntax error in pattern `{pattern}`: escape a literal `[`, `*`, `?` or `\\` with `\\`")]
     Syntax {
         /// The pattern.
         pattern: String,
@@ -13,7 +24,7 @@ pub enum PatternError {
     /// A lone `!`.
     #[error("illegal exclusion pattern: `!`")]
     LoneExclamation,
-    /// A line of an ignore file is too long or no text.
+    /// A line of an ignore file is too long.
     #[error("line {line} of the ignore file is longer than 65535 bytes")]
     LongLine {
         /// Line number, from 1.
@@ -21,70 +32,61 @@ pub enum PatternError {
     },
 }
 
-/// Match state of a directory, passed on to what is in it.
-#[derive(Clone, Debug, Default)]
-pub struct MatchInfo {
-    pub(crate) parent_matched: Vec<bool>,
-}
-
-/// Compiled patterns; the last one that matches decides, `!` re-includes.
-#[derive(Clone, Debug, Default)]
-pub struct PatternMatcher {
-    patterns: Vec<String>,
-}
-
-impl PatternMatcher {
-    /// Compiles patterns; blank ones are skipped.
-    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<PatternMatcher, PatternError> {
-        Ok(PatternMatcher {
-            patterns: patterns.iter().map(|p| p.as_ref().to_owned()).collect(),
-        })
-    }
-
-    /// Whether `path` (relative, slash-separated, clean) or a parent of it is matched.
-    pub fn matches_or_parent_matches(&self, path: &[u8]) -> bool {
-        let _ = path;
-        false
-    }
-
-    /// Like [`PatternMatcher::matches_or_parent_matches`], given what the parent directory's
-    /// call returned (or the default for a first component).
-    pub fn matches_with_parent(&self, path: &[u8], parent: &MatchInfo) -> (bool, MatchInfo) {
-        let _ = path;
-        (false, parent.clone())
-    }
-
-    /// Whether any pattern starts with `!`.
-    pub fn has_exclusions(&self) -> bool {
-        self.patterns.iter().any(|p| p.starts_with('!'))
-    }
-}
-
-/// The patterns of an ignore file (`.dockerignore`), cleaned, in order.
+/// The patterns of an ignore file (`.dockerignore`), cleaned, in order: comments only in the
+/// first column, a byte order mark skipped, leading `/` dropped. Bytes that are no UTF-8 are
+/// replaced.
 pub fn read_ignore_file(text: &[u8]) -> Result<Vec<String>, PatternError> {
-    let _ = text;
-    Ok(Vec::new())
+    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+    let mut patterns = Vec::new();
+    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        if line.len() > 65535 {
+            return Err(PatternError::LongLine { line: index + 1 });
+        }
+        if line.starts_with(b"#") {
+            continue;
+        }
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        let (mark, pattern) = match line.strip_prefix('!') {
+            Some(rest) => ("!", rest.trim()),
+            None => ("", line),
+        };
+        let mut pattern = match pattern {
+            "" => String::new(),
+            other => clean(other),
+        };
+        if pattern.len() > 1 && pattern.starts_with('/') {
+            pattern.remove(0);
+        }
+        patterns.push(format!("{mark}{pattern}"));
+    }
+    Ok(patterns)
 }
 
-/// Go's `filepath.Match` on Unix: `*` and `?` never match `/`.
-pub fn match_path(pattern: &[u8], name: &[u8]) -> Result<bool, PatternError> {
-    let _ = name;
-    Err(PatternError::Syntax {
-        pattern: String::from_utf8_lossy(pattern).into_owned(),
-    })
-}
-
-/// Whether a name has a wildcard (`*`, `?`, `[`) that no backslash escapes.
-pub fn contains_wildcards(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\\' => {
-                bytes.next();
-            }
-            b'*' | b'?' | b'[' => return true,
-            _ => {}
+/// Go's `filepath.Clean`: the shortest equal path, lexically; empty becomes `.`.
+pub(crate) fn clean(path: &str) -> String {
+    let rooted = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => match parts.last() {
+                Some(&"..") | None if !rooted => parts.push(".."),
+                None => {}
+                Some(_) => {
+                    parts.pop();
+                }
+            },
+            other => parts.push(other),
         }
     }
-    false
+    let joined = parts.join("/");
+    match (rooted, joined.is_empty()) {
+        (true, _) => format!("/{joined}"),
+        (false, true) => ".".to_owned(),
+        (false, false) => joined,
+    }
 }

@@ -17,6 +17,7 @@ use crate::sys;
 pub struct DirTree {
     root: Arc<OwnedFd>,
     owner: Option<Owner>,
+    transferred: bool,
 }
 
 impl DirTree {
@@ -26,10 +27,18 @@ impl DirTree {
         Ok(DirTree {
             root: Arc::new(root),
             owner: None,
+            transferred: false,
         })
     }
 
-    /// Reports `owner` for every file. BuildKit's client sends a context as 0:0.
+    /// Makes this a build context, as BuildKit's client sends one: every file belongs to 0:0
+    /// and [`Tree::is_transferred`] holds.
+    pub fn into_context(mut self) -> DirTree {
+        self.transferred = true;
+        self.with_owner(Owner::default())
+    }
+
+    /// Reports `owner` for every file.
     pub fn with_owner(mut self, owner: Owner) -> DirTree {
         self.owner = Some(owner);
         self
@@ -37,6 +46,10 @@ impl DirTree {
 }
 
 impl Tree for DirTree {
+    fn is_transferred(&self) -> bool {
+        self.transferred
+    }
+
     fn root(&self) -> Result<Box<dyn Dir>, TreeError> {
         Ok(Box::new(PlainDir {
             fd: Arc::clone(&self.root),

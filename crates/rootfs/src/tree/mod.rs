@@ -3,6 +3,7 @@
 mod dir_tree;
 mod empty;
 mod filtered;
+mod follow;
 mod merged;
 mod resolve;
 #[cfg(test)]
@@ -20,7 +21,7 @@ pub use empty::EmptyTree;
 pub use filtered::{Filter, FilteredTree};
 pub(crate) use merged::MergedDir;
 pub use merged::MergedTree;
-pub(crate) use resolve::{MAX_LINKS, clean_absolute};
+pub(crate) use resolve::{clean_absolute, resolve as resolve_below};
 
 /// Why a tree could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +121,12 @@ pub trait Dir: Send + Sync {
 pub trait Tree: Send + Sync {
     /// Opens the root directory.
     fn root(&self) -> Result<Box<dyn Dir>, TreeError>;
+
+    /// Whether this stands for a tree that BuildKit receives from a client (a build context).
+    /// Content digests differ there: the root itself has no metadata, device numbers count.
+    fn is_transferred(&self) -> bool {
+        false
+    }
 
     /// Metadata of `path`: links on the way are followed, the last component is not.
     fn lookup(&self, path: &Path) -> Result<Option<Node>, TreeError> {

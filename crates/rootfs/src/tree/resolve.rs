@@ -134,7 +134,9 @@ pub(super) fn lookup(root: Box<dyn Dir>, path: &Path) -> Result<Option<Node>, Tr
     }
 }
 
-pub(super) fn resolve(root: Box<dyn Dir>, path: &Path, follow: bool) -> Result<PathBuf, TreeError> {
+/// [`Tree::resolve`](super::Tree::resolve) with `root` as the root; the result is a path of
+/// the tree that `root` is in.
+pub(crate) fn resolve(root: Box<dyn Dir>, path: &Path, follow: bool) -> Result<PathBuf, TreeError> {
     Ok(walk(root, path, follow)?.path())
 }
 

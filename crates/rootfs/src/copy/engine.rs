@@ -1,0 +1,509 @@
+//! The copy itself: directories are shared out to threads, each one's metadata is set when
+//! everything in it is done.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::source::resolve_wildcards;
+use super::{Conflict, CopyReport, CopySpec, ManifestEntry};
+use crate::ignore::{MatchInfo, PatternMatcher};
+use crate::node::{Node, Owner};
+use crate::pool::{self, Queue};
+use crate::tree::{Dir, Entry, Tree, TreeError, clean_absolute};
+use crate::upper::{Metadata, ParentTimes, Upper, UpperError, WriteDir};
+
+/// Files of one directory that one job copies.
+const CHUNK: usize = 128;
+
+/// One copy action while it runs.
+pub(super) struct Engine<'a> {
+    pub(super) upper: &'a Upper,
+    pub(super) source: &'a dyn Tree,
+    pub(super) spec: &'a CopySpec,
+    include: Option<PatternMatcher>,
+    exclude: Option<PatternMatcher>,
+    pub(super) transferred: bool,
+    /// First place of every source inode with several names, by device and inode.
+    pub(super) inodes: Mutex<HashMap<(u64, u64), PathBuf>>,
+    pub(super) no_reflink: AtomicBool,
+    totals: Mutex<Totals>,
+}
+
+/// What happened so far.
+#[derive(Default)]
+pub(super) struct Totals {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    pub(super) linked: u64,
+    /// Source directory, name, digest.
+    pub(super) digests: Vec<(PathBuf, OsString, [u8; 32])>,
+    pub(super) manifest: Vec<(OsString, ManifestEntry)>,
+    /// Destinations that became hard links of each other.
+    pub(super) shared: Vec<PathBuf>,
+}
+
+/// A source directory that is being copied.
+struct DirCopy {
+    source: Box<dyn Dir>,
+    parent: Option<Arc<DirCopy>>,
+    name: OsString,
+    /// Path below the top of the copy, which patterns see.
+    relative: Vec<u8>,
+    include: MatchInfo,
+    exclude: MatchInfo,
+    /// Chosen by the patterns itself, and not only for something in it.
+    selected: bool,
+    target: Mutex<Option<Target>>,
+    /// Jobs that still work in it.
+    pending: AtomicUsize,
+}
+
+#[derive(Clone)]
+struct Target {
+    dir: Arc<WriteDir>,
+    created: bool,
+}
+
+enum Job {
+    Open {
+        parent: Arc<DirCopy>,
+        name: OsString,
+        verdict: Verdict,
+    },
+    Files {
+        dir: Arc<DirCopy>,
+        entries: Vec<Entry>,
+    },
+}
+
+/// What the patterns say about a path.
+struct Verdict {
+    selected: bool,
+    include: MatchInfo,
+    exclude: MatchInfo,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Copies from `source` into `upper`; see [`Upper::copy`].
+pub(crate) fn copy(
+    upper: &Upper,
+    source: &dyn Tree,
+    spec: &CopySpec,
+    report: &mut CopyReport,
+) -> Result<(), UpperError> {
+    if !spec.create_destination_path {
+        let path = upper.tree().resolve(Path::new(&spec.destination))?;
+        let parent = path.parent().unwrap_or(&path).to_owned();
+        if upper.tree().lookup(&parent)?.is_none() {
+            return Err(TreeError::NotFound { path: parent }.into());
+        }
+    }
+    let sources = if spec.allow_wildcard {
+        resolve_wildcards(source, &spec.source, spec.follow_symlink)?
+    } else {
+        vec![clean_absolute(Path::new(&spec.source))]
+    };
+    if sources.is_empty() && !spec.allow_empty_wildcard {
+        return Err(UpperError::NoMatch {
+            source_path: spec.source.clone(),
+        });
+    }
+    for path in sources {
+        if spec.attempt_unpack && crate::archive::unpack_path(upper, source, &path, spec)? {
+            continue;
+        }
+        let engine = Engine::new(upper, source, spec)?;
+        engine.copy_path(&path)?;
+        engine.report(report);
+    }
+    Ok(())
+}
+
+impl<'a> Engine<'a> {
+    fn new(upper: &'a Upper, source: &'a dyn Tree, spec: &'a CopySpec) -> Result<Engine<'a>, UpperError> {
+        let compile = |patterns: &[String]| match patterns {
+            [] => Ok(None),
+            some => PatternMatcher::new(some).map(Some),
+        };
+        Ok(Engine {
+            upper,
+            source,
+            spec,
+            include: compile(&spec.include_patterns).map_err(TreeError::from)?,
+            exclude: compile(&spec.exclude_patterns).map_err(TreeError::from)?,
+            transferred: source.is_transferred(),
+            inodes: Mutex::default(),
+            no_reflink: AtomicBool::new(false),
+            totals: Mutex::default(),
+        })
+    }
+
+    fn report(self, report: &mut CopyReport) {
+        let totals = self.totals.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.files += totals.files;
+        report.bytes += totals.bytes;
+        report.linked += totals.linked;
+        for (dir, name, digest) in totals.digests {
+            report.digests.insert(&dir, &name, digest);
+        }
+        report.manifest.extend(totals.manifest);
+        for path in totals.shared {
+            report.manifest.remove(&path);
+        }
+    }
+
+    pub(super) fn add(&self, part: Totals) {
+        let mut totals = lock(&self.totals);
+        totals.files += part.files;
+        totals.bytes += part.bytes;
+        totals.linked += part.linked;
+        totals.digests.extend(part.digests);
+        totals.manifest.extend(part.manifest);
+        totals.shared.extend(part.shared);
+    }
+
+    pub(super) fn check(&self) -> Result<(), UpperError> {
+        match &self.spec.cancel {
+            Some(cancel) if cancel.load(Ordering::Relaxed) => Err(UpperError::Cancelled),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn owner(&self, node: &Node) -> Owner {
+        self.spec.owner.unwrap_or(node.owner())
+    }
+
+    /// Copies one source path to the destination.
+    fn copy_path(&self, path: &Path) -> Result<(), UpperError> {
+        let spec = self.spec;
+        let tree = self.upper.tree();
+        let mode = spec.mode.of_parents();
+        let clean = clean_absolute(Path::new(&spec.destination));
+        let is_dir = spec.destination.ends_with('/') || spec.destination.ends_with("/.");
+        let ensure = match clean.parent() {
+            Some(parent) if !is_dir => parent,
+            _ => &clean,
+        };
+        let mut times = ParentTimes::default();
+        let ensure = tree.resolve(ensure)?;
+        times.record(self.upper, &ensure)?;
+        let mut created = self.upper.make_dirs(&ensure, mode, spec.owner)?.1;
+
+        let mut target = tree.resolve(&clean)?;
+        times.record(self.upper, &target)?;
+        let real = if spec.follow_symlink {
+            self.source.resolve(path)?
+        } else {
+            self.source.resolve_parent(path)?
+        };
+        let node = self.source.lookup(&real)?.ok_or(TreeError::NotFound {
+            path: path.to_owned(),
+        })?;
+        let existing = tree.lookup(&target)?;
+        let into_contents = spec.dir_copy_contents && node.kind.is_dir();
+        let existing_dir = existing.is_some_and(|node| node.kind.is_dir());
+        if (node.kind.is_dir() && !into_contents && existing.is_some())
+            || (!node.kind.is_dir() && existing_dir)
+        {
+            if let Some(name) = path.file_name() {
+                target.push(name);
+            }
+        }
+        let parent = if into_contents && existing.is_none() {
+            target.as_path()
+        } else {
+            target.parent().unwrap_or(&target)
+        };
+        let (parent_dir, more) = self.upper.make_dirs(parent, mode, spec.owner)?;
+        created.extend(more);
+
+        if node.kind.is_dir() {
+            self.copy_top_dir(&real, &target, parent == target, parent_dir)?;
+        } else {
+            self.copy_top_file(&real, node, &parent_dir, &target)?;
+        }
+        times.restore(self.upper, &target)?;
+        if let Some(timestamp) = spec.timestamp {
+            for dir in created.iter().rev() {
+                dir.set_mtime(timestamp)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_top_file(
+        &self,
+        real: &Path,
+        node: Node,
+        parent: &Arc<WriteDir>,
+        target: &Path,
+    ) -> Result<(), UpperError> {
+        let (Some(from), Some(name), Some(to)) = (real.parent(), real.file_name(), target.file_name()) else {
+            // Only the root has no name, and it is a directory on both sides.
+            return Err(UpperError::ReplaceDirectory {
+                path: target.to_owned(),
+            });
+        };
+        let dir = self.source.open_dir(from)?;
+        let entry = Entry {
+            name: name.to_owned(),
+            node,
+        };
+        let mut part = Totals::default();
+        let mut link_dir = None;
+        self.copy_entry(dir.as_ref(), &entry, parent, to, (&mut part, &mut link_dir))?;
+        self.add(part);
+        Ok(())
+    }
+
+    fn copy_top_dir(
+        &self,
+        real: &Path,
+        target: &Path,
+        is_target: bool,
+        parent: Arc<WriteDir>,
+    ) -> Result<(), UpperError> {
+        let top = Target {
+            dir: parent,
+            created: false,
+        };
+        let top = match target.file_name() {
+            Some(name) if !is_target => self.enter(&top.dir, name)?,
+            _ => top,
+        };
+        let dir = Arc::new(DirCopy {
+            source: self.source.open_dir(real)?,
+            parent: None,
+            name: OsString::new(),
+            relative: Vec::new(),
+            include: MatchInfo::default(),
+            exclude: MatchInfo::default(),
+            selected: true,
+            target: Mutex::new(Some(top)),
+            pending: AtomicUsize::new(0),
+        });
+        let mut first = Vec::new();
+        self.list(&dir, &mut first)?;
+        pool::run(self.spec.threads, first, |job, queue| self.run(job, queue))
+    }
+
+    /// Opens or makes the directory `name` in the destination.
+    fn enter(&self, parent: &Arc<WriteDir>, name: &OsStr) -> Result<Target, UpperError> {
+        let existing = if parent.is_fresh() {
+            None
+        } else {
+            parent.existing(name)?
+        };
+        match existing {
+            Some(existing) if existing.node.kind.is_dir() => {
+                return Ok(Target {
+                    dir: parent.child(name)?,
+                    created: false,
+                });
+            }
+            Some(_) if self.spec.conflict == Conflict::Replace => parent.remove(name)?,
+            Some(_) => {
+                let path = parent.path().join(name);
+                return Err(UpperError::NotADirectory { path });
+            }
+            None => {}
+        }
+        Ok(Target {
+            dir: parent.create_dir(name)?,
+            created: true,
+        })
+    }
+
+    /// The destination of a source directory, made now if something must go there.
+    fn target(&self, dir: &DirCopy) -> Result<Arc<WriteDir>, UpperError> {
+        let mut target = lock(&dir.target);
+        if let Some(target) = &*target {
+            return Ok(Arc::clone(&target.dir));
+        }
+        let Some(parent) = &dir.parent else {
+            // The top always has one.
+            let path = dir.source.path().to_owned();
+            return Err(TreeError::NotFound { path }.into());
+        };
+        let parent = self.target(parent)?;
+        let made = self.enter(&parent, &dir.name)?;
+        *target = Some(made.clone());
+        Ok(made.dir)
+    }
+
+    fn judge(&self, dir: &DirCopy, path: &[u8]) -> Verdict {
+        let mut verdict = Verdict {
+            selected: true,
+            include: MatchInfo::default(),
+            exclude: MatchInfo::default(),
+        };
+        if let Some(include) = &self.include {
+            let (matched, info) = include.matches_with_parent(path, &dir.include);
+            verdict.include = info;
+            verdict.selected = matched;
+        }
+        if let Some(exclude) = &self.exclude {
+            let (matched, info) = exclude.matches_with_parent(path, &dir.exclude);
+            verdict.exclude = info;
+            verdict.selected &= !matched;
+        }
+        verdict
+    }
+
+    /// Whether something below a directory that is not selected can be.
+    fn may_select_below(&self, path: &[u8], dir: &DirCopy) -> bool {
+        let included = match &self.include {
+            Some(include) => {
+                include.matches_with_parent(path, &dir.include).0 || include.may_match_below(path, false)
+            }
+            None => true,
+        };
+        let excluded = match &self.exclude {
+            Some(exclude) => {
+                exclude.matches_with_parent(path, &dir.exclude).0 && !exclude.may_match_below(path, true)
+            }
+            None => false,
+        };
+        included && !excluded
+    }
+
+    /// Lists a source directory and makes the jobs for what is in it.
+    fn list(&self, dir: &Arc<DirCopy>, jobs: &mut Vec<Job>) -> Result<(), UpperError> {
+        let filtered = self.include.is_some() || self.exclude.is_some();
+        let mut files = Vec::new();
+        let mut found = Vec::new();
+        for entry in dir.source.entries()? {
+            let path = join(&dir.relative, &entry.name);
+            let verdict = self.judge(dir, &path);
+            if entry.node.kind.is_dir() {
+                if verdict.selected || (filtered && self.may_select_below(&path, dir)) {
+                    found.push(Job::Open {
+                        parent: Arc::clone(dir),
+                        name: entry.name,
+                        verdict,
+                    });
+                }
+            } else if verdict.selected {
+                files.push(entry);
+            }
+        }
+        let mut files = files.into_iter().peekable();
+        while files.peek().is_some() {
+            found.push(Job::Files {
+                dir: Arc::clone(dir),
+                entries: files.by_ref().take(CHUNK).collect(),
+            });
+        }
+        if found.is_empty() {
+            return self.finish(dir);
+        }
+        dir.pending.store(found.len(), Ordering::Release);
+        jobs.extend(found);
+        Ok(())
+    }
+
+    fn run(&self, job: Job, queue: &Queue<Job, UpperError>) -> Result<(), UpperError> {
+        self.check()?;
+        match job {
+            Job::Open {
+                parent,
+                name,
+                verdict,
+            } => {
+                let dir = Arc::new(DirCopy {
+                    source: parent.source.open_dir(&name)?,
+                    relative: join(&parent.relative, &name),
+                    parent: Some(parent),
+                    name,
+                    include: verdict.include,
+                    exclude: verdict.exclude,
+                    selected: verdict.selected,
+                    target: Mutex::new(None),
+                    pending: AtomicUsize::new(0),
+                });
+                if dir.selected {
+                    self.target(&dir)?;
+                }
+                let mut jobs = Vec::new();
+                self.list(&dir, &mut jobs)?;
+                queue.push(jobs);
+                Ok(())
+            }
+            Job::Files { dir, entries } => {
+                let target = self.target(&dir)?;
+                let mut part = Totals::default();
+                let mut link_dir = None;
+                for entry in &entries {
+                    self.check()?;
+                    let state = (&mut part, &mut link_dir);
+                    self.copy_entry(dir.source.as_ref(), entry, &target, &entry.name, state)?;
+                }
+                self.add(part);
+                self.done(&dir)
+            }
+        }
+    }
+
+    /// One job in `dir` is done.
+    fn done(&self, dir: &Arc<DirCopy>) -> Result<(), UpperError> {
+        if dir.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.finish(dir)?;
+        }
+        Ok(())
+    }
+
+    /// Everything in `dir` is done: its own metadata comes last.
+    fn finish(&self, dir: &Arc<DirCopy>) -> Result<(), UpperError> {
+        let mut done = Arc::clone(dir);
+        loop {
+            let target = lock(&done.target).clone();
+            if let Some(target) = target {
+                self.finish_target(&done, &target)?;
+            }
+            match &done.parent {
+                Some(parent) if parent.pending.fetch_sub(1, Ordering::AcqRel) == 1 => {
+                    let parent = Arc::clone(parent);
+                    done = parent;
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn finish_target(&self, dir: &DirCopy, target: &Target) -> Result<(), UpperError> {
+        let node = dir.source.node();
+        let mtime = self.spec.timestamp.unwrap_or(node.mtime);
+        if dir.parent.is_none() && !target.created {
+            // The top of the copy keeps what it was; only its time is the source's.
+            return target.dir.set_mtime(mtime);
+        }
+        if !dir.selected && !target.created {
+            // There for something in it: takes the source's mode, keeps its owner.
+            target.dir.set_own_mode(node.mode)?;
+            return target.dir.restore_mtime();
+        }
+        target.dir.set_own_xattrs(&dir.source.own_xattrs()?)?;
+        target.dir.set_own_metadata(&Metadata {
+            owner: self.owner(&node),
+            mode: Some(self.spec.mode.apply(node.mode, true)),
+            mtime: Some(mtime),
+        })
+    }
+}
+
+fn join(dir: &[u8], name: &OsStr) -> Vec<u8> {
+    let mut path = Vec::with_capacity(dir.len() + 1 + name.len());
+    path.extend_from_slice(dir);
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name.as_bytes());
+    path
+}

@@ -1,0 +1,426 @@
+//! Copying one file.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+
+use rustix::fs::{AtFlags, Mode, OFlags, XattrFlags};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use super::engine::{Engine, Totals};
+use super::{Conflict, LinkSource, ManifestEntry};
+use crate::content::{SMALL_FILE, header};
+use crate::node::{FileKind, Node, Xattrs};
+use crate::sys;
+use crate::tree::{Dir, Entry, TreeError};
+use crate::upper::{Metadata, UpperError, WriteDir, is_portable};
+
+/// Bytes of a large file that are on their way to be hashed at once: this times four.
+const PIECE: usize = 1 << 20;
+
+/// Files from this size on are tried to be shared with the source (a reflink).
+const REFLINK: u64 = 1 << 20;
+
+/// The directory of an earlier layer that belongs to the one being filled; the inner `None`
+/// is one that does not exist.
+pub(super) type LinkDir = Option<Option<OwnedFd>>;
+
+thread_local! {
+    static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// Where a file comes from and goes to.
+struct Place<'a> {
+    dir: &'a dyn Dir,
+    entry: &'a Entry,
+    target: &'a WriteDir,
+    name: &'a OsStr,
+}
+
+impl Place<'_> {
+    fn source_error(&self, action: &'static str, err: impl Into<std::io::Error>) -> UpperError {
+        TreeError::io(action, &self.dir.path().join(&self.entry.name), err).into()
+    }
+
+    fn target_error(&self, action: &'static str, err: impl Into<std::io::Error>) -> UpperError {
+        self.target.error(action, self.name, err)
+    }
+}
+
+impl Engine<'_> {
+    /// Copies a file that is no directory to `name` in `target`.
+    pub(super) fn copy_entry(
+        &self,
+        dir: &dyn Dir,
+        entry: &Entry,
+        target: &WriteDir,
+        name: &OsStr,
+        state: (&mut Totals, &mut LinkDir),
+    ) -> Result<(), UpperError> {
+        if !target.is_fresh() {
+            if let Some(existing) = target.existing(name)? {
+                if existing.node.kind.is_dir() {
+                    if self.spec.conflict == Conflict::Fail {
+                        let path = target.path().join(name);
+                        return Err(UpperError::ReplaceDirectory { path });
+                    }
+                    target.remove(name)?;
+                }
+            }
+        }
+        let place = Place {
+            dir,
+            entry,
+            target,
+            name,
+        };
+        let (part, link_dir) = state;
+        match entry.node.kind {
+            FileKind::File if entry.node.nlink > 1 => self.copy_shared(&place, part),
+            FileKind::File => self.copy_regular(&place, part, link_dir),
+            FileKind::Symlink => self.copy_symlink(&place),
+            // Only the callers' directory jobs see directories.
+            FileKind::Dir => Ok(()),
+            FileKind::CharDevice | FileKind::BlockDevice | FileKind::Fifo | FileKind::Socket => {
+                self.copy_special(&place)
+            }
+        }
+    }
+
+    fn metadata(&self, node: &Node) -> Metadata {
+        Metadata {
+            owner: self.owner(node),
+            mode: (!node.kind.is_symlink()).then(|| self.spec.mode.apply(node.mode, false)),
+            mtime: Some(self.spec.timestamp.unwrap_or(node.mtime)),
+        }
+    }
+
+    fn copy_symlink(&self, place: &Place<'_>) -> Result<(), UpperError> {
+        let entry = place.entry;
+        let link = place.dir.read_link(&entry.name)?;
+        let fd = place.target.clear_slot(place.name)?;
+        rustix::fs::symlinkat(&link, &*fd, place.name)
+            .map_err(|err| place.target_error("create link", err))?;
+        let meta = self.metadata(&entry.node);
+        place.target.set_metadata(place.name, &meta)?;
+        let xattrs = place.dir.xattrs(&entry.name)?;
+        place.target.set_xattrs(place.name, &xattrs)
+    }
+
+    fn copy_special(&self, place: &Place<'_>) -> Result<(), UpperError> {
+        let node = &place.entry.node;
+        // BuildKit's copy clears the socket bit in the type: a block device becomes a
+        // character device, a socket an empty file.
+        let kind = match node.kind {
+            FileKind::BlockDevice => FileKind::CharDevice,
+            FileKind::Socket => FileKind::File,
+            other => other,
+        };
+        let fd = place.target.clear_slot(place.name)?;
+        if kind == FileKind::CharDevice && node.rdev == 0 {
+            // That is a whiteout in the layer, and overlayfs refuses it too.
+            return Err(place.target_error("create device", Errno::PERM));
+        }
+        let ownership = &place.target.options().ownership;
+        ownership
+            .mknod(fd.as_fd(), place.name, kind, node.mode, node.rdev)
+            .map_err(|err| place.target_error("create device", err))?;
+        let meta = self.metadata(node);
+        place.target.set_metadata(place.name, &meta)?;
+        let xattrs = place.dir.xattrs(&place.entry.name)?;
+        place.target.set_xattrs(place.name, &xattrs)
+    }
+
+    /// Copies a file with several names: the names that are copied stay one file.
+    fn copy_shared(&self, place: &Place<'_>, part: &mut Totals) -> Result<(), UpperError> {
+        let node = &place.entry.node;
+        let to = place.target.path().join(place.name);
+        // Held while the first name is copied, so that the second finds it complete.
+        let mut inodes = self.inodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(first) = inodes.get(&(node.dev, node.ino)) {
+            let fd = place.target.clear_slot(place.name)?;
+            let from = first.strip_prefix("/").unwrap_or(first);
+            let root = self.upper.root_fd();
+            match rustix::fs::linkat(root, from, &*fd, place.name, AtFlags::empty()) {
+                Ok(()) => {
+                    part.files += 1;
+                    part.shared.push(from.to_owned());
+                    return Ok(());
+                }
+                // Too many names: this one becomes a file of its own.
+                Err(Errno::MLINK) => {}
+                Err(err) => return Err(place.target_error("link", err)),
+            }
+        }
+        self.copy_regular(place, part, &mut Some(None))?;
+        inodes.insert((node.dev, node.ino), to);
+        Ok(())
+    }
+
+    fn copy_regular(
+        &self,
+        place: &Place<'_>,
+        part: &mut Totals,
+        link_dir: &mut LinkDir,
+    ) -> Result<(), UpperError> {
+        let node = &place.entry.node;
+        let meta = self.metadata(node);
+        let mut digest = None;
+        if let Some(source) = &self.spec.link_from {
+            digest = self.link_unchanged(place, source, &meta, link_dir)?;
+        }
+        let digest = match digest {
+            Some(digest) => {
+                part.linked += 1;
+                digest
+            }
+            None => self.copy_contents(place, &meta)?,
+        };
+        part.files += 1;
+        part.bytes += node.size;
+        let dir = place.dir.path().to_owned();
+        part.digests.push((dir, place.entry.name.clone(), digest));
+        let path = place.target.path().join(place.name);
+        let path = path.strip_prefix("/").unwrap_or(&path);
+        let entry = ManifestEntry {
+            size: node.size,
+            mode: meta.mode.unwrap_or_default(),
+            owner: meta.owner,
+            mtime: meta.mtime.unwrap_or_default(),
+            digest,
+        };
+        part.manifest.push((path.as_os_str().to_owned(), entry));
+        Ok(())
+    }
+
+    /// Links the file from the earlier layer when it is equal there; gives its digest then.
+    fn link_unchanged(
+        &self,
+        place: &Place<'_>,
+        source: &LinkSource,
+        meta: &Metadata,
+        link_dir: &mut LinkDir,
+    ) -> Result<Option<[u8; 32]>, UpperError> {
+        let path = place.target.path().join(place.name);
+        let Some(old) = source.manifest.get(path.strip_prefix("/").unwrap_or(&path)) else {
+            return Ok(None);
+        };
+        let node = &place.entry.node;
+        if (old.size, Some(old.mode), old.owner, Some(old.mtime))
+            != (node.size, meta.mode, meta.owner, meta.mtime)
+        {
+            return Ok(None);
+        }
+        let known = self.spec.known.as_ref();
+        let digest = match known.and_then(|known| known.get(place.dir.path(), &place.entry.name)) {
+            Some(digest) => digest,
+            None => self.hash_only(place)?,
+        };
+        if digest != old.digest {
+            return Ok(None);
+        }
+        let dir = link_dir.get_or_insert_with(|| open_link_dir(source, place.target.path()));
+        let Some(dir) = dir else {
+            return Ok(None);
+        };
+        let fd = place.target.clear_slot(place.name)?;
+        match rustix::fs::linkat(&*dir, place.name, &*fd, place.name, AtFlags::empty()) {
+            Ok(()) => Ok(Some(digest)),
+            Err(Errno::XDEV | Errno::MLINK | Errno::PERM | Errno::NOENT | Errno::ACCESS) => Ok(None),
+            Err(err) => Err(place.target_error("link", err)),
+        }
+    }
+
+    fn hash_only(&self, place: &Place<'_>) -> Result<[u8; 32], UpperError> {
+        let (mut file, _, mut hash) = self.open_source(place)?;
+        let size = place.entry.node.size;
+        let read = BUFFER
+            .with_borrow_mut(|buffer| crate::content::hash_contents(&mut file, size, &mut hash, buffer))
+            .map_err(|err| place.source_error("read", err))?;
+        self.check_size(place, read)?;
+        Ok(hash.finalize().into())
+    }
+
+    fn open_source(&self, place: &Place<'_>) -> Result<(File, Xattrs, Sha256), UpperError> {
+        let file = place.dir.open_file(&place.entry.name)?;
+        let xattrs = sys::xattrs_fd(&file).map_err(|err| place.source_error("list attributes of", err))?;
+        let hash = header::start(&place.entry.node, b"", &xattrs, self.transferred);
+        Ok((file, xattrs, hash))
+    }
+
+    fn check_size(&self, place: &Place<'_>, read: u64) -> Result<(), UpperError> {
+        if read == place.entry.node.size {
+            return Ok(());
+        }
+        Err(UpperError::Changed {
+            path: place.dir.path().join(&place.entry.name),
+        })
+    }
+
+    /// Writes a new file and gives the content digest of its source.
+    fn copy_contents(&self, place: &Place<'_>, meta: &Metadata) -> Result<[u8; 32], UpperError> {
+        let (mut from, xattrs, mut hash) = self.open_source(place)?;
+        let fd = place.target.clear_slot(place.name)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let to = rustix::fs::openat(&*fd, place.name, flags, mode)
+            .map_err(|err| place.target_error("create", err))?;
+        let mut to = File::from(to);
+        let size = place.entry.node.size;
+        let read = if size > SMALL_FILE {
+            self.copy_large(place, &mut from, &mut to, &mut hash)?
+        } else {
+            copy_small(place, &mut from, &mut to, &mut hash)?
+        };
+        self.check_size(place, read)?;
+        for (attr, value) in xattrs.iter().filter(|(attr, _)| {
+            // After chown, which would drop it.
+            is_portable(attr) && attr != "security.capability"
+        }) {
+            set_xattr(place, &to, attr, value)?;
+        }
+        self.apply(place, &to, meta, &xattrs)?;
+        Ok(hash.finalize().into())
+    }
+
+    fn apply(
+        &self,
+        place: &Place<'_>,
+        to: &File,
+        meta: &Metadata,
+        xattrs: &Xattrs,
+    ) -> Result<(), UpperError> {
+        let ownership = &place.target.options().ownership;
+        let dir = place.target.ensure()?;
+        if !place.target.creates_with(meta.owner) {
+            ownership
+                .chown(dir.as_fd(), place.name, meta.owner)
+                .map_err(|err| place.target_error("change the owner of", err))?;
+        }
+        if let Some(mode) = meta.mode {
+            ownership
+                .chmod(dir.as_fd(), place.name, mode)
+                .map_err(|err| place.target_error("change the mode of", err))?;
+        }
+        for (attr, value) in xattrs {
+            if attr == "security.capability" {
+                set_xattr(place, to, attr, value)?;
+            }
+        }
+        if let Some(mtime) = meta.mtime {
+            rustix::fs::futimens(to, &crate::upper::times(mtime))
+                .map_err(|err| place.target_error("set times of", err))?;
+        }
+        Ok(())
+    }
+
+    /// Reads once; another thread hashes while this one writes.
+    fn copy_large(
+        &self,
+        place: &Place<'_>,
+        from: &mut File,
+        to: &mut File,
+        hash: &mut Sha256,
+    ) -> Result<u64, UpperError> {
+        if place.entry.node.size >= REFLINK && !self.no_reflink.load(Ordering::Relaxed) {
+            if rustix::fs::ioctl_ficlone(&*to, &*from).is_ok() {
+                return self.hash_clone(place, to, hash);
+            }
+            self.no_reflink.store(true, Ordering::Relaxed);
+        }
+        let (send, receive) = mpsc::sync_channel::<Vec<u8>>(2);
+        let (give_back, take_back) = mpsc::channel::<Vec<u8>>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while let Ok(piece) = receive.recv() {
+                    hash.update(&piece);
+                    // The reader may have stopped; then nobody needs it.
+                    let _ = give_back.send(piece);
+                }
+            });
+            let mut total = 0u64;
+            loop {
+                self.check()?;
+                let mut piece = take_back.try_recv().unwrap_or_default();
+                piece.resize(PIECE, 0);
+                let read = from
+                    .read(&mut piece)
+                    .map_err(|err| place.source_error("read", err))?;
+                if read == 0 {
+                    return Ok(total);
+                }
+                total += read as u64;
+                piece.truncate(read);
+                to.write_all(&piece)
+                    .map_err(|err| place.target_error("write", err))?;
+                // The hasher lives until `send` is dropped.
+                let _ = send.send(piece);
+            }
+        })
+    }
+
+    /// Hashes the clone, not the source: what was copied counts.
+    fn hash_clone(&self, place: &Place<'_>, to: &File, hash: &mut Sha256) -> Result<u64, UpperError> {
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(to));
+        let mut clone = File::open(path).map_err(|err| place.target_error("read", err))?;
+        let mut buffer = vec![0; PIECE];
+        let mut total = 0;
+        loop {
+            self.check()?;
+            let read = clone
+                .read(&mut buffer)
+                .map_err(|err| place.target_error("read", err))?;
+            if read == 0 {
+                return Ok(total);
+            }
+            hash.update(&buffer[..read]);
+            total += read as u64;
+        }
+    }
+}
+
+fn copy_small(
+    place: &Place<'_>,
+    from: &mut File,
+    to: &mut File,
+    hash: &mut Sha256,
+) -> Result<u64, UpperError> {
+    BUFFER.with_borrow_mut(|buffer| {
+        let limit = SMALL_FILE as usize + 1;
+        buffer.resize(limit, 0);
+        let mut filled = 0;
+        loop {
+            let read = from
+                .read(&mut buffer[filled..])
+                .map_err(|err| place.source_error("read", err))?;
+            filled += read;
+            // The size is known: a read that stops there is the end.
+            if read == 0 || filled == limit || filled as u64 == place.entry.node.size {
+                break;
+            }
+        }
+        hash.update(&buffer[..filled]);
+        to.write_all(&buffer[..filled])
+            .map_err(|err| place.target_error("write", err))?;
+        Ok(filled as u64)
+    })
+}
+
+fn set_xattr(place: &Place<'_>, to: &File, attr: &OsStr, value: &[u8]) -> Result<(), UpperError> {
+    match rustix::fs::fsetxattr(to, attr.as_bytes(), value, XattrFlags::empty()) {
+        Ok(()) | Err(Errno::PERM | Errno::NOTSUP | Errno::ACCESS | Errno::INVAL) => Ok(()),
+        Err(err) => Err(place.target_error("set attributes of", err)),
+    }
+}
+
+fn open_link_dir(source: &LinkSource, path: &Path) -> Option<OwnedFd> {
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    sys::open_host_dir(&source.dir.join(relative)).ok()
+}
