@@ -1,5 +1,6 @@
 //! The tree that [`parse`](crate::parse) makes. Words are kept unexpanded.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::mount::MountFlag;
@@ -283,6 +284,17 @@ pub struct Run {
     pub heredocs: Vec<Heredoc>,
 }
 
+impl Run {
+    /// The heredoc that is the whole command, as in `RUN <<EOF`: its text is the script. In any other command that
+    /// has heredocs the shell reads them, from the line, each [`Heredoc::content`] and its name below.
+    pub fn script(&self) -> Option<&Heredoc> {
+        match (&self.command, self.heredocs.first()) {
+            (CommandLine::Shell(text), Some(heredoc)) if crate::parse::is_heredoc_word(text) => Some(heredoc),
+            _ => None,
+        }
+    }
+}
+
 /// `RUN --network=`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Network {
@@ -331,6 +343,17 @@ pub struct Heredoc {
     pub content: String,
     /// The place of the lines, without the terminator.
     pub body: Span,
+}
+
+impl Heredoc {
+    /// The content, without the leading tabs of each line where `<<-` asks for that.
+    pub fn text(&self) -> Cow<'_, str> {
+        if self.strip_tabs {
+            crate::parse::without_tabs(&self.content).into()
+        } else {
+            self.content.as_str().into()
+        }
+    }
 }
 
 /// `HEALTHCHECK`

@@ -79,7 +79,7 @@ fn corpus_is_accepted_and_refused_as_by_buildkit() {
                 errors.iter().for_each(|error| println!("    {error}"));
             }
             (Ok(_), Some(error)) if must_fail(error) => {
-                wrong.push(format!("{name}: parsed, but BuildKit says: {error}"))
+                wrong.push(format!("{name}: parsed, but BuildKit says: {error}"));
             }
             (Ok(_), Some(error)) => later.push(format!("{name}: {error}")),
             (Err(errors), None) => wrong.push(format!("{name}: {}", listed(&errors))),

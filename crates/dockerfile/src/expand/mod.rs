@@ -120,9 +120,20 @@ impl Expander {
     /// # Errors
     /// An open quote or brace, an unknown modifier, a bad pattern, or a `?` form that refuses.
     pub fn expand(&self, word: &str, lookup: &dyn Lookup) -> Result<Expansion, ExpandError> {
-        scan::expand(self, word, lookup).map_err(|reason| ExpandError {
+        scan::expand(self, word, lookup, false).map_err(|reason| ExpandError {
             word: word.to_owned(),
             reason,
         })
+    }
+
+    /// The words of a line of which no variable is known, split as BuildKit splits them to find heredocs.
+    pub(crate) fn heredoc_words(&self, line: &str) -> Result<Vec<String>, ExpandError> {
+        let expansion = scan::expand(self, line, &|_: &str| None, true);
+        expansion
+            .map(|expansion| expansion.words)
+            .map_err(|reason| ExpandError {
+                word: line.to_owned(),
+                reason,
+            })
     }
 }

@@ -8,7 +8,14 @@ use super::{Expander, Expansion, Lookup, Quotes};
 /// Deeper nesting of `${..}` is refused: it is never meant, and recursion must end somewhere.
 const MAX_DEPTH: usize = 200;
 
-pub(super) fn expand(settings: &Expander, word: &str, lookup: &dyn Lookup) -> Result<Expansion, String> {
+/// Expands `word`. With `forgetful` the part of a word in front of a `${..}` with a modifier is forgotten when words
+/// are split, as BuildKit does; it decides what starts a heredoc.
+pub(super) fn expand(
+    settings: &Expander,
+    word: &str,
+    lookup: &dyn Lookup,
+    forgetful: bool,
+) -> Result<Expansion, String> {
     // The reference's reader drops a byte order mark in front of a word.
     let chars: Vec<char> = word.strip_prefix('\u{feff}').unwrap_or(word).chars().collect();
     let mut scanner = Scanner {
@@ -17,11 +24,15 @@ pub(super) fn expand(settings: &Expander, word: &str, lookup: &dyn Lookup) -> Re
         settings,
         keep_escapes: settings.keep_escapes,
         depth: 0,
+        nested: false,
         lookup,
         used: BTreeSet::new(),
         undefined: BTreeSet::new(),
     };
-    let mut words = Words::default();
+    let mut words = Words {
+        forgetful,
+        ..Words::default()
+    };
     let text = scanner.until(None, settings.keep_escapes, Some(&mut words))?;
     Ok(Expansion {
         text,
@@ -36,6 +47,7 @@ pub(super) fn expand(settings: &Expander, word: &str, lookup: &dyn Lookup) -> Re
 struct Words {
     done: Vec<String>,
     current: String,
+    forgetful: bool,
 }
 
 impl Words {
@@ -74,6 +86,8 @@ struct Scanner<'a> {
     /// Escape characters stay; patterns switch it on, because they read their escapes themselves.
     keep_escapes: bool,
     depth: usize,
+    /// Set once the text inside a `${..}` was read.
+    nested: bool,
     lookup: &'a dyn Lookup,
     used: BTreeSet<String>,
     undefined: BTreeSet<String>,
@@ -103,15 +117,20 @@ impl Scanner<'_> {
             if stop == Some(c) {
                 self.next();
                 self.keep_escapes = outer;
+                self.nested = true;
                 return Ok(out);
             }
+            self.nested = false;
             let (piece, splits) = self.piece(c)?;
             out.push_str(&piece);
             if let Some(words) = words.as_deref_mut() {
+                if words.forgetful && self.nested {
+                    words.current.clear();
+                }
                 if splits {
-                    words.plain(&piece)
+                    words.plain(&piece);
                 } else {
-                    words.raw(&piece)
+                    words.raw(&piece);
                 }
             }
         }
@@ -198,7 +217,7 @@ impl Scanner<'_> {
                     match self.peek() {
                         None => {}
                         Some(e) if e == '"' || e == '$' || e == self.settings.escape => {
-                            out.extend(self.next())
+                            out.extend(self.next());
                         }
                         // Before anything else the escape character is text, also when it was kept already.
                         Some(_) => out.push(c),

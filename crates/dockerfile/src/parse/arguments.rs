@@ -60,6 +60,8 @@ fn text(line: &Line<'_>, rest: Range<usize>) -> Arguments {
 
 /// Reads the rest as JSON; `None` where it is none.
 fn json_array(line: &Line<'_>, rest: &Range<usize>) -> Result<Option<Arguments>, Diagnostic> {
+    // Blanks of any kind may stand in front of an array.
+    let rest = line.trimmed(rest.clone());
     let shift = |range: Range<usize>| rest.start + range.start..rest.start + range.end;
     match json::array(&line.text[rest.clone()]) {
         Array::No => Ok(None),
@@ -82,9 +84,10 @@ fn json_array(line: &Line<'_>, rest: &Range<usize>) -> Result<Option<Arguments>,
 
 fn healthcheck(line: &Line<'_>, rest: Range<usize>) -> Result<Arguments, Diagnostic> {
     let text = &line.text[rest.clone()];
-    let end = rest.start + text.find(char::is_whitespace).unwrap_or(text.len());
+    let is_space = |c: char| c.is_ascii_whitespace() || c == '\u{b}';
+    let end = rest.start + text.find(is_space).unwrap_or(text.len());
     let kind = (end > rest.start).then(|| line.word(rest.start..end));
-    let command = line.trimmed(end..rest.end);
+    let command = rest.end - line.text[end..rest.end].trim_start_matches(is_space).len()..rest.end;
     let arguments = match json_array(line, &command)? {
         Some(json) => json,
         None => self::text(line, command),

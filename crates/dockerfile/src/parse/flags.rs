@@ -106,6 +106,11 @@ impl<'a> Flags<'a> {
             {
                 Ok(known_name)
             }
+            (Takes::Bool, Some("")) => Err(Diagnostic::new(
+                format!("the flag `--{name}` lacks its value"),
+                span,
+            )
+            .with_help(format!("write `--{name}`, or `--{name}=false`"))),
             (Takes::Bool, Some(value)) => Err(Diagnostic::new(
                 format!("the flag `--{name}` cannot be `{value}`"),
                 span,

@@ -43,10 +43,6 @@ fn expander(quotes: Quotes, keep_escapes: bool) -> Expander {
     }
 }
 
-fn words(expander: &Expander, text: &str) -> Result<Vec<String>, ExpandError> {
-    Ok(expander.expand(text, &|_: &str| None)?.words)
-}
-
 /// Splits `[digits]<<[-][blanks]NAME`.
 fn shape(word: &str) -> Option<(&str, bool, Range<usize>)> {
     let digits = word.len() - word.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -71,11 +67,11 @@ pub(super) fn mark(word: &str) -> Result<Option<Mark>, ExpandError> {
         return Ok(None);
     };
     let typed = &word[name];
-    let plain = words(&expander(Quotes::Remove, false), typed)?;
+    let plain = expander(Quotes::Remove, false).heredoc_words(typed)?;
     let [plain] = plain.as_slice() else {
         return Ok(None);
     };
-    let kept = words(&expander(Quotes::Keep, false), typed)?;
+    let kept = expander(Quotes::Keep, false).heredoc_words(typed)?;
     let quotes = |text: &str| text.matches(['\'', '"']).count();
     // A quote anywhere in the delimiter switches expansion off.
     let expand = kept.first().is_some_and(|kept| quotes(kept) == quotes(plain));
@@ -97,7 +93,9 @@ pub(super) fn mark(word: &str) -> Result<Option<Mark>, ExpandError> {
 /// # Errors
 /// As for [`mark`].
 pub(super) fn marks(line: &str) -> Result<Vec<Mark>, ExpandError> {
-    let words = words(&expander(Quotes::Keep, true), line).unwrap_or_default();
+    let words = expander(Quotes::Keep, true)
+        .heredoc_words(line)
+        .unwrap_or_default();
     let mut out = Vec::new();
     for word in words {
         out.extend(mark(&word)?);
@@ -106,7 +104,7 @@ pub(super) fn marks(line: &str) -> Result<Vec<Mark>, ExpandError> {
 }
 
 /// A body without the leading tabs of its lines, for `<<-`.
-pub(super) fn without_tabs(body: &str) -> String {
+pub(crate) fn without_tabs(body: &str) -> String {
     body.split_inclusive('\n')
         .map(|line| line.trim_start_matches('\t'))
         .collect()
@@ -115,4 +113,9 @@ pub(super) fn without_tabs(body: &str) -> String {
 /// `NAME` as a source of `COPY` or `ADD`.
 pub(super) fn source(word: &str) -> Option<Mark> {
     mark(word).ok().flatten()
+}
+
+/// Whether a text is one `<<NAME` word and nothing else.
+pub(crate) fn is_heredoc_word(text: &str) -> bool {
+    source(text).is_some()
 }

@@ -74,10 +74,10 @@ pub(super) fn command_line(arguments: &Arguments, end: Span) -> CommandLine {
 /// Builds any instruction but `FROM`.
 pub(super) fn build(request: Request<'_>) -> Result<Command, Diagnostic> {
     match request.keyword {
-        Keyword::Add => add(request),
+        Keyword::Add => add(&request),
         Keyword::Arg => arg(&request).map(Command::Arg),
         Keyword::Cmd => Ok(Command::Cmd(request.command_line())),
-        Keyword::Copy => copy(request),
+        Keyword::Copy => copy(&request),
         Keyword::Entrypoint => Ok(Command::Entrypoint(request.command_line())),
         Keyword::Env => pairs(request).map(Command::Env),
         Keyword::Expose => request.words().map(Command::Expose),
@@ -155,8 +155,8 @@ fn volume(request: &Request<'_>) -> Result<Vec<Word>, Diagnostic> {
     request.words()?.into_iter().map(trim).collect()
 }
 
-fn copy(request: Request<'_>) -> Result<Command, Diagnostic> {
-    let sources = sources(&request)?;
+fn copy(request: &Request<'_>) -> Result<Command, Diagnostic> {
+    let sources = sources(request)?;
     let flags = &request.flags;
     Ok(Command::Copy(Copy {
         sources,
@@ -169,8 +169,8 @@ fn copy(request: Request<'_>) -> Result<Command, Diagnostic> {
     }))
 }
 
-fn add(request: Request<'_>) -> Result<Command, Diagnostic> {
-    let sources = sources(&request)?;
+fn add(request: &Request<'_>) -> Result<Command, Diagnostic> {
+    let sources = sources(request)?;
     let flags = &request.flags;
     Ok(Command::Add(Add {
         sources,

@@ -245,11 +245,13 @@ impl Reader<'_> {
             return c;
         }
         let back = self.at;
-        if (0xd800..0xdc00).contains(&unit) && self.take(b'\\') && self.take(b'u') {
-            if let Some(low @ 0xdc00..0xe000) = self.hex() {
-                let joined = 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
-                return char::from_u32(joined).unwrap_or(char::REPLACEMENT_CHARACTER);
-            }
+        if (0xd800..0xdc00).contains(&unit)
+            && self.take(b'\\')
+            && self.take(b'u')
+            && let Some(low @ 0xdc00..0xe000) = self.hex()
+        {
+            let joined = 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+            return char::from_u32(joined).unwrap_or(char::REPLACEMENT_CHARACTER);
         }
         self.at = back;
         char::REPLACEMENT_CHARACTER

@@ -98,7 +98,7 @@ impl Line<'_> {
         let mut chars = self.text[range.clone()].char_indices();
         while let Some((at, c)) = chars.next() {
             match quote {
-                None if c.is_whitespace() => {
+                None if c.is_ascii_whitespace() || c == '\u{b}' => {
                     flag.range.end = range.start + at;
                     break;
                 }

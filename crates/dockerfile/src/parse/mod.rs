@@ -21,6 +21,8 @@ mod tests;
 
 use std::ops::Range;
 
+pub(crate) use heredoc::{is_heredoc_word, without_tabs};
+
 use arguments::Arguments;
 use flags::Flags;
 use instruction::Request;
