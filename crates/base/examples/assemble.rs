@@ -40,7 +40,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let indexes = archive.update("amd64", now)?;
     tell("indexes");
     let plan = plan(&recipe, &"linux/amd64".parse::<Platform>()?, &indexes, None)?;
-    tell(&format!("plan of {} packages, key {}", plan.packages.len(), plan.key()));
+    tell(&format!(
+        "plan of {} packages, key {}",
+        plan.packages.len(),
+        plan.key()
+    ));
     let debs = archive.download(&indexes, &plan.package_ids(), &|_, _| {})?;
     drop(indexes);
     tell("downloads");
@@ -49,6 +53,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let threads = std::thread::available_parallelism()?.get();
     let preinst = unpack(&plan, &debs, target, threads, &cancel)?;
     tell("unpacked");
+    if std::env::var_os("STOP").is_some() {
+        eprintln!("PREINST={preinst:?}");
+        return Ok(());
+    }
     configure(&ConfigureStep::new(&plan, &preinst), target)?;
     tell("configured");
     normalise(&plan, target)?;
@@ -62,9 +70,16 @@ fn configure(step: &ConfigureStep, target: &Path) -> Result<(), Box<dyn Error>> 
     let mut command = Command::new(&step.args[0]);
     command.args(&step.args[1..]).env_clear().stdin(Stdio::null());
     command.envs(step.env.iter().filter_map(|pair| pair.split_once('=')));
-    let null = root.join("dev/null");
-    std::fs::write(&null, "")?;
-    Command::new("mount").args(["--bind", "/dev/null"]).arg(&null).status()?;
+    let dev = root.join("dev");
+    Command::new("mount")
+        .args(["-t", "tmpfs", "dev"])
+        .arg(&dev)
+        .status()?;
+    std::fs::create_dir(dev.join("shm"))?;
+    Command::new("mknod")
+        .arg(dev.join("null"))
+        .args(["c", "1", "3"])
+        .status()?;
     // SAFETY: between fork and exec only chroot and chdir are called.
     unsafe {
         command.pre_exec(move || {
@@ -73,10 +88,13 @@ fn configure(step: &ConfigureStep, target: &Path) -> Result<(), Box<dyn Error>> 
         });
     }
     let output = command.output()?;
-    Command::new("umount").arg(&null).status()?;
-    std::fs::remove_file(&null)?;
+    Command::new("umount").arg(&dev).status()?;
     if !output.status.success() || std::env::var_os("VERBOSE").is_some() {
-        eprintln!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        eprintln!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     if !output.status.success() {
         return Err(format!("configuring failed: {}", output.status).into());

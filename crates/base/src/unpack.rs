@@ -67,7 +67,7 @@ pub fn unpack(
     write_recipe_files(plan, &RootDir::open(target)?)?;
     Ok(packages
         .iter()
-        .filter(|package| package.control.files.contains_key("preinst"))
+        .filter(|package| has_effect(&package.control.text("preinst")))
         .map(distil_debian::UnpackedPackage::qualified_name)
         .collect())
 }
@@ -92,6 +92,38 @@ fn owners_first(plan: &Plan, debs: &[PathBuf]) -> Vec<PathBuf> {
     named.into_iter().map(|(_, deb)| deb.clone()).collect()
 }
 
+/// Whether a maintainer script may do anything when the package was never there
+/// before. One that only calls `dpkg-maintscript-helper` does not: all that this
+/// does depends on the version installed until now (dpkg-maintscript-helper(1)).
+fn has_effect(script: &str) -> bool {
+    script.lines().map(str::trim).any(|line| {
+        let idle = line.is_empty()
+            || line.starts_with('#')
+            || line == "set -e"
+            || line == "exit 0"
+            || (line.starts_with("dpkg-maintscript-helper ")
+                && line.ends_with(" -- \"$@\"")
+                && !line.contains(['|', ';', '&', '`', '(', '>', '<']));
+        !idle
+    })
+}
+
+/// apt's record that all packages came as dependencies: `apt-mark showmanual` is
+/// empty, as in Docker's images, and nobody asked for anything by name yet.
+fn extended_states(plan: &Plan) -> String {
+    let paragraphs: Vec<String> = plan
+        .packages
+        .iter()
+        .map(|package| {
+            format!(
+                "Package: {}\nArchitecture: {}\nAuto-Installed: 1\n\n",
+                package.name, plan.architecture
+            )
+        })
+        .collect();
+    paragraphs.concat()
+}
+
 fn write_recipe_files(plan: &Plan, root: &RootDir) -> Result<(), UnpackError> {
     for file in &plan.recipe.files {
         write(root, file.path, file.mode, file.content)?;
@@ -107,6 +139,12 @@ fn write_recipe_files(plan: &Plan, root: &RootDir) -> Result<(), UnpackError> {
             0o644,
             &plan.apt_sources,
         )?;
+        write(
+            root,
+            "/var/lib/apt/extended_states",
+            0o644,
+            &extended_states(plan),
+        )?;
     }
     Ok(())
 }
@@ -120,4 +158,31 @@ fn write(root: &RootDir, path: &str, mode: u32, content: &str) -> Result<(), Unp
     file.write_all(content.as_bytes()).map_err(failed)?;
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
     file.set_permissions(permissions).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_effect;
+
+    #[test]
+    fn helper_calls_have_no_effect_on_a_new_system() {
+        for (script, expected) in [
+            ("", false),
+            (
+                "#!/bin/sh\nset -e\n\ndpkg-maintscript-helper rm_conffile /etc/x 1.2\\~ -- \"$@\"\nexit 0\n",
+                false,
+            ),
+            ("#!/bin/sh\nset -e\ntouch /x\n", true),
+            (
+                "dpkg-maintscript-helper rm_conffile /etc/x 1 -- \"$@\" || touch /x\n",
+                true,
+            ),
+            (
+                "dpkg-maintscript-helper rm_conffile /etc/x; touch /x -- \"$@\"\n",
+                true,
+            ),
+        ] {
+            assert_eq!(has_effect(script), expected, "{script}");
+        }
+    }
 }

@@ -8,11 +8,7 @@ use crate::fetcher::{FetchError, FetchRequest, FetchSink, Fetcher, FileFetcher};
 
 /// Downloads `http:` and `https:` URLs, and reads `file:` ones.
 impl Fetcher for Client {
-    fn fetch(
-        &self,
-        request: &FetchRequest<'_>,
-        sink: &mut dyn FetchSink,
-    ) -> Result<(), FetchError> {
+    fn fetch(&self, request: &FetchRequest<'_>, sink: &mut dyn FetchSink) -> Result<(), FetchError> {
         if request.url.starts_with("file:") {
             return FileFetcher.fetch(request, sink);
         }
@@ -24,8 +20,15 @@ impl Fetcher for Client {
             .send(&http)
             .and_then(distil_fetch::Response::success)
             .map_err(|error| failed(request.url, &error))?;
-        let start = if response.status() == 206 { request.offset } else { 0 };
-        let store = |source| FetchError::Sink { url: request.url.to_owned(), source };
+        let start = if response.status() == 206 {
+            request.offset
+        } else {
+            0
+        };
+        let store = |source| FetchError::Sink {
+            url: request.url.to_owned(),
+            source,
+        };
         sink.start_at(start).map_err(store)?;
         let announced = response.content_length();
         receive(&mut response.into_reader(), announced, start, request, sink)
@@ -44,7 +47,11 @@ fn receive(
     let mut received = 0;
     let mut buffer = vec![0; 64 << 10];
     loop {
-        let interrupted = |reason: String| FetchError::Interrupted { url: url(), received, reason };
+        let interrupted = |reason: String| FetchError::Interrupted {
+            url: url(),
+            received,
+            reason,
+        };
         let length = match body.read(&mut buffer) {
             Ok(0) => {
                 return match announced {
@@ -60,7 +67,10 @@ fn receive(
         };
         received += length as u64;
         if received > room {
-            return Err(FetchError::TooLarge { url: url(), limit: request.limit });
+            return Err(FetchError::TooLarge {
+                url: url(),
+                limit: request.limit,
+            });
         }
         let written = sink.write_all(&buffer[..length]);
         written.map_err(|source| FetchError::Sink { url: url(), source })?;
@@ -71,10 +81,14 @@ fn receive(
 fn failed(url: &str, error: &HttpError) -> FetchError {
     let (url, reason) = (url.to_owned(), error.to_string());
     match error {
-        HttpError::Status { status: 404 | 410, .. } => FetchError::NotFound { url },
-        HttpError::Interrupted { .. } | HttpError::Timeout { .. } => {
-            FetchError::Interrupted { url, received: 0, reason }
-        }
+        HttpError::Status {
+            status: 404 | 410, ..
+        } => FetchError::NotFound { url },
+        HttpError::Interrupted { .. } | HttpError::Timeout { .. } => FetchError::Interrupted {
+            url,
+            received: 0,
+            reason,
+        },
         other if other.is_unreachable() => FetchError::Unreachable { url, reason },
         HttpError::Tls { .. } => FetchError::Unreachable { url, reason },
         _ => FetchError::Refused { url, reason },

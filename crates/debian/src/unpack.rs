@@ -549,6 +549,8 @@ impl<'a> Unpacker<'a> {
         let place = self.place(path)?;
         match rustix::fs::symlinkat(target.as_os_str(), &place.parent, &place.name) {
             Ok(()) => {}
+            // A package may bring a link that was made for the merged tree.
+            Err(rustix::io::Errno::EXIST) if self.is_merged_link(path, &target) => {}
             Err(rustix::io::Errno::EXIST) => return Ok(false),
             Err(error) => return Err(self.failed(path, error)),
         }
@@ -560,6 +562,11 @@ impl<'a> Unpacker<'a> {
         };
         finish().map_err(|error| self.failed(path, error))?;
         Ok(true)
+    }
+
+    fn is_merged_link(&self, path: &Path, target: &Path) -> bool {
+        let merged = |name: &&str| path == Path::new("/").join(name) && target == Path::new("usr").join(name);
+        self.options.merged_usr.iter().any(merged)
     }
 
     fn hard_link<R: Read>(
