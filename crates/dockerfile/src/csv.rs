@@ -62,3 +62,28 @@ fn quoted(line: &str, start: usize) -> Result<(String, usize), (&'static str, us
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::fields;
+
+    #[test]
+    fn quotes_count_at_the_start_of_a_field() {
+        let texts = |line: &str| {
+            fields(line).map(|fields| fields.into_iter().map(|(text, _)| text).collect::<Vec<_>>())
+        };
+        for (line, expected) in [
+            ("a", vec!["a"]),
+            ("a,b=c,", vec!["a", "b=c", ""]),
+            (",", vec!["", ""]),
+            (r#""a,b",c"#, vec!["a,b", "c"]),
+            (r#""a""b""#, vec![r#"a"b"#]),
+            (r#""","#, vec!["", ""]),
+        ] {
+            assert_eq!(texts(line).expect(line), expected, "{line}");
+        }
+        for line in ["", r#"a"b"#, r#""a"#, r#""a"b"#, r#"a,""#] {
+            assert!(texts(line).is_err(), "{line}");
+        }
+    }
+}

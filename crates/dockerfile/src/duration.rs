@@ -74,3 +74,37 @@ fn component(text: &str) -> Result<(i128, &str), String> {
     };
     Ok((whole + part, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn durations() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("-0", Some(0)),
+            ("1ns", Some(1)),
+            ("1us", Some(1_000)),
+            ("1µs", Some(1_000)),
+            ("1.5ms", Some(1_500_000)),
+            (".5s", Some(500_000_000)),
+            ("1.s", Some(1_000_000_000)),
+            ("1h2m3s", Some(3_723_000_000_000)),
+            ("+1m", Some(60_000_000_000)),
+            ("-1m", Some(-60_000_000_000)),
+            ("0.1234567890123456789s", Some(123_456_789)),
+            ("", None),
+            ("-", None),
+            ("1", None),
+            ("s", None),
+            (".s", None),
+            ("1d", None),
+            ("1 s", None),
+            ("9999999h", None),
+            ("99999999999999999999999999999999999999999s", None),
+        ] {
+            assert_eq!(parse(text).ok(), expected, "{text}");
+        }
+    }
+}

@@ -34,3 +34,24 @@ fn distance(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn the_nearest_is_found_in_the_same_letter_case() {
+        let options = ["COPY", "CMD", "ENV"];
+        for (name, expected) in [
+            ("COPPY", Some("COPY")),
+            ("coppy", Some("copy")),
+            ("Cmdd", Some("CMD")),
+            ("COPY", None),
+            ("copy", None),
+            ("NOTHING", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(name, &options).as_deref(), expected, "{name}");
+        }
+    }
+}

@@ -239,7 +239,7 @@ impl<'a> Printer<'a> {
             }
             Command::Env(pairs) | Command::Label(pairs) => self.pairs(pairs),
             Command::Expose(words) | Command::Shell(words) | Command::Volume(words) => {
-                self.words("word", words)
+                self.words("word", words);
             }
             Command::Healthcheck(Healthcheck::None) => self.note("none", Some("")),
             Command::Healthcheck(Healthcheck::Cmd(check)) => {

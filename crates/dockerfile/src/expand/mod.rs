@@ -105,7 +105,8 @@ impl Expander {
         }
     }
 
-    /// For vertex names: quotes and references to unset variables stay.
+    /// For the vertex names of `RUN`: quotes and references to unset variables stay. The names of other instructions
+    /// are expanded like arguments. Where expansion fails, BuildKit shows the text as typed.
     pub fn display(escape: Escape) -> Self {
         Self {
             escape: escape.char(),

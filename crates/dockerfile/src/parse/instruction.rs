@@ -72,7 +72,14 @@ pub(super) fn command_line(arguments: &Arguments, end: Span) -> CommandLine {
 }
 
 /// Builds any instruction but `FROM`.
-pub(super) fn build(request: Request<'_>) -> Result<Command, Diagnostic> {
+pub(super) fn build(request: Request<'_>) -> Result<Command, Vec<Diagnostic>> {
+    match request.keyword {
+        Keyword::Run => run::build(request).map(Command::Run),
+        _ => build_other(request).map_err(|error| vec![error]),
+    }
+}
+
+fn build_other(request: Request<'_>) -> Result<Command, Diagnostic> {
     match request.keyword {
         Keyword::Add => add(&request),
         Keyword::Arg => arg(&request).map(Command::Arg),
@@ -85,13 +92,12 @@ pub(super) fn build(request: Request<'_>) -> Result<Command, Diagnostic> {
         Keyword::Label => pairs(request).map(Command::Label),
         Keyword::Maintainer => request.text().map(Command::Maintainer),
         Keyword::Onbuild => onbuild(&request).map(Command::Onbuild),
-        Keyword::Run => run::build(request).map(Command::Run),
         Keyword::Shell => shell(&request).map(Command::Shell),
         Keyword::Stopsignal => request.text().map(Command::Stopsignal),
         Keyword::User => request.text().map(Command::User),
         Keyword::Volume => volume(&request).map(Command::Volume),
         Keyword::Workdir => request.text().map(Command::Workdir),
-        Keyword::From => Err(request.error("cannot stand here")),
+        Keyword::From | Keyword::Run => Err(request.error("cannot stand here")),
     }
 }
 

@@ -168,6 +168,7 @@ impl Reader<'_> {
     }
 
     fn number(&mut self) -> Option<()> {
+        let start = self.at;
         self.take(b'-');
         if !self.take(b'0') {
             self.digits()?;
@@ -179,7 +180,11 @@ impl Reader<'_> {
             let _ = self.take(b'+') || self.take(b'-');
             self.digits()?;
         }
-        Some(())
+        // A number that no `f64` holds is an error, as in Go.
+        self.text[start..self.at]
+            .parse::<f64>()
+            .is_ok_and(f64::is_finite)
+            .then_some(())
     }
 
     /// A string, from its opening quote to behind its closing one.

@@ -231,7 +231,7 @@ impl<'a> File<'a> {
         }
         match instruction::build(request) {
             Ok(command) => self.add(Instruction { statement, command }),
-            Err(error) => self.reader.errors.push(error),
+            Err(errors) => self.reader.errors.extend(errors),
         }
     }
 

@@ -12,36 +12,43 @@ use crate::mount::{self, MountField, MountFlag};
 use crate::span::Spanned;
 use crate::suggest;
 
-pub(super) fn build(request: Request<'_>) -> Result<Run, Diagnostic> {
-    let flags = &request.flags;
+/// Builds a `RUN`; every flag is judged.
+pub(super) fn build(request: Request<'_>) -> Result<Run, Vec<Diagnostic>> {
+    let (flags, line) = (&request.flags, request.line);
+    let mut errors = Vec::new();
+    let mounts = flags
+        .cooked("mount")
+        .into_iter()
+        .filter_map(|flag| kept(mount(flag, line), &mut errors))
+        .collect();
+    let devices = flags
+        .cooked("device")
+        .into_iter()
+        .filter_map(|flag| kept(device(flag, line), &mut errors))
+        .collect();
+    let networks = [
+        ("default", Network::Default),
+        ("none", Network::None),
+        ("host", Network::Host),
+    ];
+    let network = kept(choice(flags, "network", &networks), &mut errors).unwrap_or_default();
+    let securities = [("sandbox", Security::Sandbox), ("insecure", Security::Insecure)];
+    let security = kept(choice(flags, "security", &securities), &mut errors).unwrap_or_default();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
     Ok(Run {
-        mounts: flags
-            .cooked("mount")
-            .into_iter()
-            .map(|flag| mount(flag, request.line))
-            .collect::<Result<_, _>>()?,
-        network: choice(
-            flags,
-            "network",
-            &[
-                ("default", Network::Default),
-                ("none", Network::None),
-                ("host", Network::Host),
-            ],
-        )?,
-        security: choice(
-            flags,
-            "security",
-            &[("sandbox", Security::Sandbox), ("insecure", Security::Insecure)],
-        )?,
-        devices: flags
-            .cooked("device")
-            .into_iter()
-            .map(|flag| device(flag, request.line))
-            .collect::<Result<_, _>>()?,
+        mounts,
+        network,
+        security,
+        devices,
         command: request.command_line(),
         heredocs: request.heredocs,
     })
+}
+
+fn kept<T>(result: Result<T, Diagnostic>, errors: &mut Vec<Diagnostic>) -> Option<T> {
+    result.map_err(|error| errors.push(error)).ok()
 }
 
 /// One of several words, in this very letter case.
