@@ -1,1 +1,30 @@
-//! Tar diff and apply, whiteouts, compression.
+//! Layers as tar streams, and as directories in overlayfs format.
+//!
+//! * [`settle`] makes a freshly written layer directory canonical: what is the same below is
+//!   removed, so that the layer is a function of its directory alone.
+//! * [`write_tar`] makes its tar, always the same bytes for the same directory; [`TarWriter`]
+//!   makes it entry by entry, as a [`distil_rootfs::ChangeSink`] during a copy.
+//! * [`unpack`] turns a tar of anyone into a layer directory, confined to it.
+//! * [`compress`] and [`decompress`] are the compressed forms.
+
+mod complete;
+mod compress;
+mod copy;
+mod error;
+mod header;
+mod links;
+mod settle;
+mod target;
+mod tree;
+mod unpack;
+mod writer;
+
+pub use complete::complete;
+pub use compress::{Compression, compress, decompress};
+pub use copy::copy_tree;
+pub use error::LayerError;
+pub use links::LinkGroups;
+pub use settle::{Settled, settle, settle_copy};
+pub use tree::write_tar;
+pub use unpack::{UnpackOptions, Unpacked, unpack};
+pub use writer::{TarOptions, TarSummary, TarWriter};

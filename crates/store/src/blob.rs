@@ -18,12 +18,12 @@ use crate::lease::{self, Resource};
 /// Each time it must yield the very bytes that the digest names, or an error.
 pub trait BlobProducer: Send + Sync + std::fmt::Debug {
     /// Size in bytes, or `None` when this producer does not make the blob.
-    fn size(&self, digest: &Digest) -> Result<Option<u64>, StoreError>;
+    fn size(&self, store: &Store, digest: &Digest) -> Result<Option<u64>, StoreError>;
 
     /// The bytes, or `None` when this producer does not make the blob.
     ///
     /// The reader fails at its end if what it gave does not have the digest.
-    fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, StoreError>;
+    fn open(&self, store: &Store, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, StoreError>;
 }
 
 /// The blobs of a store; see [`Store::blobs`].
@@ -48,7 +48,7 @@ impl<'s> BlobStore<'s> {
             return Ok(Some(size));
         }
         for producer in self.producers() {
-            if let Some(size) = producer.size(digest)? {
+            if let Some(size) = producer.size(self.store, digest)? {
                 return Ok(Some(size));
             }
         }
@@ -65,7 +65,7 @@ impl<'s> BlobStore<'s> {
             };
         }
         for producer in self.producers() {
-            if let Some(reader) = producer.open(digest)? {
+            if let Some(reader) = producer.open(self.store, digest)? {
                 return Ok(reader);
             }
         }

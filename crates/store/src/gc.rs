@@ -163,8 +163,13 @@ fn forget(connection: &Connection, prune: Prune) -> Result<GcReport, StoreError>
     (summary.layers, summary.bytes) = (layers, bytes);
     connection.execute(&format!("DELETE FROM layers WHERE {DEAD_LAYERS}"), [])?;
     connection.execute(
-        "DELETE FROM layer_blobs WHERE diff_id NOT IN
-         (SELECT diff_id FROM layers WHERE diff_id IS NOT NULL)",
+        "DELETE FROM clamped_layers WHERE layer NOT IN (SELECT id FROM layers)",
+        [],
+    )?;
+    connection.execute(
+        "DELETE FROM layer_blobs WHERE diff_id NOT IN (
+             SELECT diff_id FROM layers WHERE diff_id IS NOT NULL
+             UNION ALL SELECT diff_id FROM clamped_layers)",
         [],
     )?;
     let (blobs, bytes) = count(connection, "blobs", DEAD_BLOBS)?;

@@ -26,6 +26,15 @@ pub struct LayerInfo {
     /// The user namespace map that the directory was written under. A directory must never be
     /// used under another one: its files would have other owners.
     pub id_map: String,
+    /// The layers below, where the directory depends on them (see [`base_of`]); else it fits
+    /// onto any.
+    pub base: Option<String>,
+}
+
+/// Names a list of layers, for [`LayerInfo::base`].
+pub fn base_of(layers: &[LayerId]) -> String {
+    let ids: Vec<String> = layers.iter().map(LayerId::to_string).collect();
+    ids.join(",")
 }
 
 /// A stored or known compressed form of a layer.
@@ -47,7 +56,7 @@ pub struct Layers<'s> {
     store: &'s Store,
 }
 
-const COLUMNS: &str = "id, diff_id, tar_size, size, inodes, id_map";
+const COLUMNS: &str = "id, diff_id, tar_size, size, inodes, id_map, base";
 
 impl<'s> Layers<'s> {
     pub(crate) fn new(store: &'s Store) -> Self {
@@ -82,7 +91,7 @@ impl<'s> Layers<'s> {
         let changed = self.store.db().with_write(|tx| {
             let mut update = tx.prepare_cached(
                 "UPDATE layers SET committed = 1, diff_id = ?2, tar_size = ?3, size = ?4,
-                 inodes = ?5, pending = (SELECT epoch FROM state) WHERE id = ?1",
+                 inodes = ?5, base = ?6, pending = (SELECT epoch FROM state) WHERE id = ?1",
             )?;
             Ok(update.execute(params![
                 info.id.row(),
@@ -90,6 +99,7 @@ impl<'s> Layers<'s> {
                 info.tar_size.map(count),
                 count(info.size),
                 count(info.inodes),
+                info.base,
             ])?)
         })?;
         if changed == 1 {
@@ -127,19 +137,77 @@ impl<'s> Layers<'s> {
         Ok(info.filter(|info| self.path(info.id).is_dir()))
     }
 
-    /// A committed layer with this diff ID, written under this id map, held by the handle's
-    /// lease.
-    pub fn find_by_diff_id(&self, diff_id: DiffId, id_map: &str) -> Result<Option<LayerInfo>, StoreError> {
+    /// A committed layer with this diff ID, written under this id map, that fits onto `lower`;
+    /// held by the handle's lease.
+    pub fn find_by_diff_id(
+        &self,
+        diff_id: DiffId,
+        id_map: &str,
+        lower: &[LayerId],
+    ) -> Result<Option<LayerInfo>, StoreError> {
         let found = self
             .store
             .db()
             .with_read(|tx| with_diff_id(tx, diff_id, Some(id_map)))?;
+        let base = base_of(lower);
         for info in found {
-            if self.path(info.id).is_dir() && self.store.hold(&[Resource::Layer(info.id)])? {
+            let fits = info.base.as_ref().is_none_or(|needed| *needed == base);
+            if fits && self.path(info.id).is_dir() && self.store.hold(&[Resource::Layer(info.id)])? {
                 return Ok(Some(info));
             }
         }
         Ok(None)
+    }
+
+    /// Remembers the tar that a layer has with times cut off at `latest_mtime`.
+    pub fn set_clamped(
+        &self,
+        id: LayerId,
+        latest_mtime: i64,
+        diff_id: DiffId,
+        tar_size: u64,
+    ) -> Result<(), StoreError> {
+        self.store.db().with_write(|tx| {
+            tx.prepare_cached(
+                "INSERT OR REPLACE INTO clamped_layers
+                 VALUES (?1, ?2, ?3, ?4, (SELECT epoch FROM state))",
+            )?
+            .execute(params![
+                id.row(),
+                latest_mtime,
+                diff_id.0.as_bytes(),
+                count(tar_size)
+            ])?;
+            Ok(())
+        })
+    }
+
+    /// Diff ID and size of the tar that a layer has with times cut off at `latest_mtime`.
+    pub fn clamped(&self, id: LayerId, latest_mtime: i64) -> Result<Option<(DiffId, u64)>, StoreError> {
+        self.store.db().with_read(|tx| {
+            let mut select = tx.prepare_cached(
+                "SELECT diff_id, tar_size FROM clamped_layers WHERE layer = ?1 AND latest_mtime = ?2",
+            )?;
+            let row = select.query_row(params![id.row(), latest_mtime], |row| {
+                let diff_id = DiffId(Digest::from_bytes(row.get(0)?));
+                Ok((diff_id, row.get::<_, i64>(1)?.unsigned_abs()))
+            });
+            Ok(row.optional()?)
+        })
+    }
+
+    /// Layers whose tar has this diff ID with times cut off: layer, the latest time, tar size.
+    pub fn clamped_with_diff_id(&self, diff_id: DiffId) -> Result<Vec<(LayerId, i64, u64)>, StoreError> {
+        self.store.db().with_read(|tx| {
+            let mut select = tx.prepare_cached(
+                "SELECT layer, latest_mtime, tar_size FROM clamped_layers WHERE diff_id = ?1 ORDER BY layer",
+            )?;
+            let rows = select.query_map([diff_id.0.as_bytes()], |row| {
+                let layer = LayerId::from_row(row.get(0)?);
+                Ok((layer, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs()))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
     }
 
     /// Committed layers with this diff ID, whatever their id map.
@@ -234,6 +302,7 @@ fn read_info(row: &Row<'_>) -> rusqlite::Result<LayerInfo> {
         size: row.get::<_, i64>(3)?.unsigned_abs(),
         inodes: row.get::<_, i64>(4)?.unsigned_abs(),
         id_map: row.get(5)?,
+        base: row.get(6)?,
     })
 }
 

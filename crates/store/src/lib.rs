@@ -51,7 +51,7 @@ pub use error::StoreError;
 pub use gc::{GcReport, Prune, default_size_limit};
 pub use id::{LayerId, RecordId, Timestamp};
 pub use image::{ImageInfo, ImageStore, NewImage, Removed};
-pub use layers::{LayerBlob, LayerInfo, Layers};
+pub use layers::{LayerBlob, LayerInfo, Layers, base_of};
 pub use layout::FORMAT_VERSION;
 pub use lease::{Lease, Resource};
 pub use lock::{FileLock, LockMode};

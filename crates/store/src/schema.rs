@@ -33,9 +33,19 @@ CREATE TABLE layers(
     size INTEGER NOT NULL,           -- bytes of file contents
     inodes INTEGER NOT NULL,
     id_map TEXT NOT NULL,            -- user namespace map that the directory was written under
+    base TEXT,                       -- layers below that it was fitted onto, where it depends on them
     pending INTEGER
 );
 CREATE INDEX layers_by_diff_id ON layers(diff_id) WHERE diff_id IS NOT NULL;
+CREATE TABLE clamped_layers(         -- tars of layers with times cut off
+    layer INTEGER NOT NULL,
+    latest_mtime INTEGER NOT NULL,   -- seconds since 1970
+    diff_id BLOB NOT NULL,
+    tar_size INTEGER NOT NULL,
+    pending INTEGER,
+    PRIMARY KEY (layer, latest_mtime)
+) WITHOUT ROWID;
+CREATE INDEX clamped_layers_by_diff_id ON clamped_layers(diff_id);
 CREATE TABLE layer_blobs(            -- compressed forms of a layer
     diff_id BLOB NOT NULL,
     form TEXT NOT NULL,
@@ -139,6 +149,7 @@ pub(crate) const PENDING_TABLES: &[&str] = &[
     "kv",
     "blobs",
     "layers",
+    "clamped_layers",
     "layer_blobs",
     "images",
     "tags",

@@ -42,6 +42,7 @@ pub struct Store {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) layout: Layout,
+    pub(crate) boot: String,
     pub(crate) db: MetadataDb,
     pub(crate) producers: Mutex<Vec<Arc<dyn BlobProducer>>>,
 }
@@ -90,6 +91,7 @@ impl Store {
         check_state(&layout, &db, &boot)?;
         Ok(Self::from_shared(Arc::new(Shared {
             layout,
+            boot,
             db,
             producers: Mutex::new(Vec::new()),
         })))
@@ -113,6 +115,11 @@ impl Store {
     /// The store's directory, absolute.
     pub fn root(&self) -> &Path {
         &self.shared.layout.root
+    }
+
+    /// Identity of the running system, as the store was opened with.
+    pub fn boot_id(&self) -> &str {
+        &self.shared.boot
     }
 
     /// Directory of all layer directories, `ROOT/snapshots`.

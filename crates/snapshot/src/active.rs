@@ -1,0 +1,243 @@
+//! A layer that is being written.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use distil_layer::{LinkGroups, Settled, TarSummary, Unpacked, copy_tree, settle, settle_copy};
+use distil_rootfs::{LayerManifest, MergedTree, Mount, Upper};
+use distil_store::{LayerId, LayerInfo};
+
+use crate::error::{in_layer, io_error};
+use crate::snapshotter::remove;
+use crate::{SnapshotError, Snapshotter};
+
+/// A new layer on top of a snapshot. Dropping it without [`ActiveSnapshot::commit`] removes it;
+/// if the process dies, garbage collection does.
+#[derive(Debug)]
+pub struct ActiveSnapshot {
+    snapshotter: Snapshotter,
+    id: LayerId,
+    lower: Vec<LayerId>,
+    dir: PathBuf,
+    /// A process got a full copy, in `copy`, instead of an overlay.
+    copied: AtomicBool,
+    committed: bool,
+}
+
+/// What is known already when a layer is committed.
+#[derive(Debug, Default)]
+pub struct CommitOptions {
+    /// The layer's tar, when a [`distil_layer::TarWriter`] was the sink of the only copy into
+    /// it: nothing is walked or hashed again then.
+    pub tar: Option<TarSummary>,
+    /// What copies recorded of the regular files, for later links to them.
+    pub manifest: Option<LayerManifest>,
+}
+
+impl ActiveSnapshot {
+    pub(crate) fn create(snapshotter: &Snapshotter, lower: &[LayerId]) -> Result<Self, SnapshotError> {
+        let layers = snapshotter.store().layers();
+        let id = layers.create(&snapshotter.options().id_map)?;
+        let active = Self {
+            snapshotter: snapshotter.clone(),
+            id,
+            lower: lower.to_vec(),
+            dir: layers.path(id),
+            copied: AtomicBool::new(false),
+            committed: false,
+        };
+        let upper = active.upper_dir();
+        fs::create_dir(&upper).map_err(io_error("create", &upper))?;
+        fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .map_err(io_error("create", &upper))?;
+        Ok(active)
+    }
+
+    /// The layer that it becomes.
+    pub fn id(&self) -> LayerId {
+        self.id
+    }
+
+    /// The layers below, lowest first.
+    pub fn lower(&self) -> &[LayerId] {
+        &self.lower
+    }
+
+    /// The new layer's directory, in overlayfs format.
+    pub fn upper_dir(&self) -> PathBuf {
+        self.dir.join("fs")
+    }
+
+    /// The new layer for file operations, on top of what is below. Not while it is mounted.
+    pub fn view(&self) -> Result<Upper, SnapshotError> {
+        let lower = self.snapshotter.tree(&self.lower)?;
+        Ok(Upper::open(
+            &lower,
+            &self.upper_dir(),
+            self.snapshotter.upper_options(),
+        )?)
+    }
+
+    /// A root for a process whose changes go into the new layer. To be unmounted before the
+    /// commit.
+    pub fn mount(&self) -> Result<Mount, SnapshotError> {
+        if self.lower.is_empty() {
+            return Ok(Mount::Bind {
+                path: self.upper_dir(),
+                readonly: false,
+            });
+        }
+        if self.snapshotter.is_native()? {
+            let path = self.materialize()?;
+            return Ok(Mount::Bind {
+                path,
+                readonly: false,
+            });
+        }
+        self.inherit_root()?;
+        let work = self.dir.join("work");
+        fs::create_dir_all(&work).map_err(io_error("create", &work))?;
+        Ok(Mount::Overlay {
+            lower: self.snapshotter.layer_dirs(&self.lower),
+            upper: Some(self.upper_dir()),
+            work: Some(work),
+            userxattr: self.snapshotter.options().in_user_namespace,
+        })
+    }
+
+    /// Gives a fresh upper directory the owner, mode and time of the root below, which it is
+    /// the new top of.
+    fn inherit_root(&self) -> Result<(), SnapshotError> {
+        self.view().map(drop)
+    }
+
+    /// Copies everything, changes so far included, into a directory of its own.
+    pub(crate) fn materialize(&self) -> Result<PathBuf, SnapshotError> {
+        let copy = self.dir.join("copy");
+        if self.copied.load(Ordering::Acquire) {
+            return Ok(copy);
+        }
+        let mut dirs = self.snapshotter.layer_dirs(&self.lower);
+        let mut groups = Vec::new();
+        for layer in &self.lower {
+            groups.extend_from_slice(self.snapshotter.links(*layer)?.groups());
+        }
+        dirs.push(self.upper_dir());
+        self.inherit_root()?;
+        let tree = MergedTree::open(&dirs)?;
+        remove(&copy)?;
+        fs::create_dir(&copy).map_err(io_error("create", &copy))?;
+        let ownership = &*self.snapshotter.options().ownership;
+        copy_tree(&tree, &LinkGroups::new(groups), &copy, ownership).map_err(in_layer(self.id))?;
+        self.copied.store(true, Ordering::Release);
+        Ok(copy)
+    }
+
+    /// Makes the layer immutable, and nameable by records and images.
+    ///
+    /// What is the same below is removed first, so that the layer holds changes alone.
+    pub fn commit(self, options: CommitOptions) -> Result<LayerInfo, SnapshotError> {
+        let CommitOptions { tar, manifest } = options;
+        remove(&self.dir.join("work"))?;
+        if let Some(manifest) = manifest {
+            self.write("manifest", &manifest.encode())?;
+        }
+        let (diff_id, tar_size) = tar.as_ref().map(|tar| (tar.diff_id, tar.size)).unzip();
+        let settled = match tar {
+            Some(tar) => Settled {
+                size: tar.contents,
+                inodes: tar.entries,
+                links: tar.links,
+            },
+            None => self.settle()?,
+        };
+        let info = LayerInfo {
+            id: self.id,
+            diff_id,
+            tar_size,
+            size: settled.size,
+            inodes: settled.inodes,
+            id_map: self.snapshotter.options().id_map.clone(),
+            base: None,
+        };
+        self.finish(info, &settled.links)
+    }
+
+    pub(crate) fn commit_imported(
+        self,
+        unpacked: &Unpacked,
+        base: Option<String>,
+    ) -> Result<LayerInfo, SnapshotError> {
+        let info = LayerInfo {
+            id: self.id,
+            diff_id: Some(unpacked.diff_id),
+            tar_size: Some(unpacked.tar_size),
+            size: unpacked.size,
+            inodes: unpacked.inodes,
+            id_map: self.snapshotter.options().id_map.clone(),
+            base,
+        };
+        self.finish(info, &unpacked.links)
+    }
+
+    fn finish(mut self, info: LayerInfo, links: &LinkGroups) -> Result<LayerInfo, SnapshotError> {
+        if !links.is_empty() {
+            self.write("links", &links.encode())?;
+        }
+        self.snapshotter.store().layers().commit(&info)?;
+        self.committed = true;
+        self.snapshotter.trust(self.id);
+        Ok(info)
+    }
+
+    pub(crate) fn snapshotter(&self) -> &Snapshotter {
+        &self.snapshotter
+    }
+
+    fn settle(&self) -> Result<Settled, SnapshotError> {
+        let lower = self.snapshotter.tree(&self.lower)?;
+        let upper = self.upper_dir();
+        if !self.copied.load(Ordering::Acquire) {
+            return settle(&upper, &lower, None).map_err(in_layer(self.id));
+        }
+        let copy = self.dir.join("copy");
+        let settled = settle_copy(&copy, &lower).map_err(in_layer(self.id))?;
+        remove(&upper)?;
+        fs::rename(&copy, &upper).map_err(io_error("rename", &copy))?;
+        Ok(settled)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let path = self.dir.join(name);
+        fs::write(&path, bytes).map_err(io_error("write", &path))
+    }
+}
+
+impl Drop for ActiveSnapshot {
+    fn drop(&mut self) {
+        if !self.committed {
+            // What cannot be removed now, garbage collection removes later.
+            let _ = remove(&self.dir);
+            let _ = self.snapshotter.store().layers().discard(self.id);
+        }
+    }
+}
+
+/// A root that cannot be changed, and what it needs while it is mounted.
+#[derive(Debug)]
+pub struct ReadonlyMount {
+    mount: Mount,
+    _copy: Option<ActiveSnapshot>,
+}
+
+impl ReadonlyMount {
+    pub(crate) fn of(mount: Mount, copy: Option<ActiveSnapshot>) -> Self {
+        Self { mount, _copy: copy }
+    }
+
+    /// What to mount. Valid as long as this value lives.
+    pub fn mount(&self) -> &Mount {
+        &self.mount
+    }
+}

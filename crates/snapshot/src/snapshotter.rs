@@ -1,0 +1,333 @@
+//! Snapshots of a store.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use distil_layer::{LinkGroups, UnpackOptions};
+use distil_oci::DiffId;
+use distil_rootfs::{
+    IdMap, LayerManifest, MergedTree, Mount, MountError, MountStrategy, NativeOwnership, OpaqueXattr,
+    Ownership, UpperOptions,
+};
+use distil_store::{LayerId, LayerInfo, Resource, Store, StoreError};
+
+use crate::SnapshotError;
+use crate::active::{ActiveSnapshot, ReadonlyMount};
+use crate::error::{in_layer, io_error};
+
+/// How a root is made for a process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SnapshotMode {
+    /// Overlay where the kernel mounts one, which is tried once a boot; else native.
+    #[default]
+    Auto,
+    /// Overlay, or an error.
+    Overlay,
+    /// A full copy for every process: slow, but it needs nothing of the kernel.
+    Native,
+}
+
+/// How snapshots are made.
+#[derive(Clone)]
+pub struct SnapshotOptions {
+    /// How a root is made for a process.
+    pub mode: SnapshotMode,
+    /// The user namespace map of this process, from [`describe_id_maps`]; empty for none.
+    pub id_map: String,
+    /// This process lives in a user namespace: overlay uses `user.overlay.*` attributes.
+    pub in_user_namespace: bool,
+    /// How owners and devices are read and written.
+    pub ownership: Arc<dyn Ownership>,
+}
+
+impl Default for SnapshotOptions {
+    fn default() -> Self {
+        Self {
+            mode: SnapshotMode::Auto,
+            id_map: String::new(),
+            in_user_namespace: false,
+            ownership: Arc::new(NativeOwnership),
+        }
+    }
+}
+
+/// Text that names the id maps of a user namespace; empty when ids are what they are outside.
+pub fn describe_id_maps(users: &IdMap, groups: &IdMap) -> String {
+    if users.is_identity() && groups.is_identity() {
+        return String::new();
+    }
+    let lines = |map: &IdMap| {
+        let ranges: Vec<String> = map
+            .ranges()
+            .iter()
+            .map(|range| format!("{}:{}:{}", range.inside, range.outside, range.count))
+            .collect();
+        ranges.join(",")
+    };
+    format!("{};{}", lines(users), lines(groups))
+}
+
+/// Makes and reads snapshots in one store. Cheap to clone.
+///
+/// Layers that it was given or made are held by the lease of the store handle.
+#[derive(Clone)]
+pub struct Snapshotter {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    options: SnapshotOptions,
+    /// Found out when first needed: whether processes get a full copy.
+    native: Mutex<Option<bool>>,
+    /// Layers that are held and have the right id map.
+    checked: Mutex<HashSet<LayerId>>,
+}
+
+impl std::fmt::Debug for Snapshotter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshotter")
+            .field("root", &self.inner.store.root())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Snapshotter {
+    /// Snapshots of `store`, in this process's user namespace.
+    pub fn open(store: &Store, options: SnapshotOptions) -> Self {
+        let native = match options.mode {
+            SnapshotMode::Auto => None,
+            SnapshotMode::Overlay => Some(false),
+            SnapshotMode::Native => Some(true),
+        };
+        Self {
+            inner: Arc::new(Inner {
+                store: store.clone(),
+                options,
+                native: Mutex::new(native),
+                checked: Mutex::new(HashSet::new()),
+            }),
+        }
+    }
+
+    /// The store handle whose lease holds the layers.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(crate) fn options(&self) -> &SnapshotOptions {
+        &self.inner.options
+    }
+
+    pub(crate) fn opaque(&self) -> OpaqueXattr {
+        if self.inner.options.in_user_namespace {
+            OpaqueXattr::User
+        } else {
+            OpaqueXattr::Trusted
+        }
+    }
+
+    pub(crate) fn upper_options(&self) -> UpperOptions {
+        UpperOptions {
+            opaque: self.opaque(),
+            ownership: Arc::clone(&self.inner.options.ownership),
+        }
+    }
+
+    pub(crate) fn unpack_options(&self) -> UnpackOptions {
+        UnpackOptions {
+            opaque: self.opaque(),
+            ownership: Arc::clone(&self.inner.options.ownership),
+        }
+    }
+
+    /// Starts a new layer on top of `layers`, lowest first (none: an empty root).
+    ///
+    /// # Errors
+    /// A layer is gone, or was written under another id map.
+    pub fn prepare(&self, layers: &[LayerId]) -> Result<ActiveSnapshot, SnapshotError> {
+        self.check(layers)?;
+        ActiveSnapshot::create(self, layers)
+    }
+
+    /// The merged tree of `layers`, read without a mount.
+    pub fn tree(&self, layers: &[LayerId]) -> Result<MergedTree, SnapshotError> {
+        self.check(layers)?;
+        Ok(MergedTree::open(&self.layer_dirs(layers))?)
+    }
+
+    /// A root for a process that changes nothing.
+    pub fn mount_readonly(&self, layers: &[LayerId]) -> Result<ReadonlyMount, SnapshotError> {
+        self.check(layers)?;
+        match layers {
+            [] => {
+                let empty = self.prepare(layers)?;
+                let path = empty.upper_dir();
+                Ok(ReadonlyMount::of(
+                    Mount::Bind { path, readonly: true },
+                    Some(empty),
+                ))
+            }
+            // A lowest layer hides nothing, so that its directory is the tree.
+            [layer] => {
+                let path = self.layer_dir(*layer);
+                Ok(ReadonlyMount::of(Mount::Bind { path, readonly: true }, None))
+            }
+            _ if self.is_native()? => {
+                let copy = self.prepare(layers)?;
+                let path = copy.materialize()?;
+                Ok(ReadonlyMount::of(
+                    Mount::Bind { path, readonly: true },
+                    Some(copy),
+                ))
+            }
+            _ => Ok(ReadonlyMount::of(
+                Mount::Overlay {
+                    lower: self.layer_dirs(layers),
+                    upper: None,
+                    work: None,
+                    userxattr: self.inner.options.in_user_namespace,
+                },
+                None,
+            )),
+        }
+    }
+
+    /// What is known of a layer, which is held from now on.
+    pub fn info(&self, layer: LayerId) -> Result<LayerInfo, SnapshotError> {
+        self.check(&[layer])?;
+        let info = self.inner.store.layers().get(layer)?;
+        Ok(info.ok_or(StoreError::LayerMissing { id: layer })?)
+    }
+
+    /// A layer with this diff ID that fits onto `lower`, held from now on.
+    pub fn find_by_diff_id(
+        &self,
+        diff_id: DiffId,
+        lower: &[LayerId],
+    ) -> Result<Option<LayerInfo>, SnapshotError> {
+        let layers = self.inner.store.layers();
+        Ok(layers.find_by_diff_id(diff_id, &self.inner.options.id_map, lower)?)
+    }
+
+    /// The layer's own directory, in overlayfs format. Read-only.
+    pub fn layer_dir(&self, layer: LayerId) -> PathBuf {
+        self.inner.store.layers().path(layer).join("fs")
+    }
+
+    pub(crate) fn layer_dirs(&self, layers: &[LayerId]) -> Vec<PathBuf> {
+        layers.iter().map(|layer| self.layer_dir(*layer)).collect()
+    }
+
+    /// What was recorded of the regular files when the layer was made; `None` for layers of
+    /// processes and of imports, or when it cannot be read.
+    pub fn manifest(&self, layer: LayerId) -> Option<LayerManifest> {
+        let bytes = fs::read(self.inner.store.layers().path(layer).join("manifest")).ok()?;
+        LayerManifest::decode(&bytes).ok()
+    }
+
+    /// The layer's hard links.
+    pub(crate) fn links(&self, layer: LayerId) -> Result<LinkGroups, SnapshotError> {
+        let path = self.inner.store.layers().path(layer).join("links");
+        match fs::read(&path) {
+            Ok(bytes) => LinkGroups::decode(&bytes).map_err(in_layer(layer)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(LinkGroups::default()),
+            Err(error) => Err(io_error("read", &path)(error)),
+        }
+    }
+
+    /// Holds layers and refuses those that are gone or of another id map.
+    pub(crate) fn check(&self, layers: &[LayerId]) -> Result<(), SnapshotError> {
+        let new: Vec<LayerId> = {
+            let checked = locked(&self.inner.checked);
+            layers
+                .iter()
+                .copied()
+                .filter(|layer| !checked.contains(layer))
+                .collect()
+        };
+        if new.is_empty() {
+            return Ok(());
+        }
+        let store = &self.inner.store;
+        let resources: Vec<Resource> = new.iter().copied().map(Resource::Layer).collect();
+        let all = store.hold(&resources)?;
+        for layer in &new {
+            let info = store.layers().get(*layer)?.filter(|_| all || resources.len() > 1);
+            let info = info.ok_or(StoreError::LayerMissing { id: *layer })?;
+            if info.id_map != self.inner.options.id_map {
+                return Err(SnapshotError::OtherIdMap {
+                    id: *layer,
+                    found: info.id_map,
+                    own: self.inner.options.id_map.clone(),
+                });
+            }
+        }
+        if let (false, Some(layer)) = (all, new.first()) {
+            return Err(StoreError::LayerMissing { id: *layer }.into());
+        }
+        locked(&self.inner.checked).extend(new);
+        Ok(())
+    }
+
+    /// Notes a layer that this process made or found itself.
+    pub(crate) fn trust(&self, layer: LayerId) {
+        locked(&self.inner.checked).insert(layer);
+    }
+
+    /// Whether processes get a full copy instead of an overlay.
+    pub fn is_native(&self) -> Result<bool, SnapshotError> {
+        if let Some(native) = *locked(&self.inner.native) {
+            return Ok(native);
+        }
+        let store = &self.inner.store;
+        let key = format!("{} {}", store.boot_id(), self.inner.options.id_map);
+        let native = match store.get_value("overlay refused", key.as_bytes())?.as_deref() {
+            Some([answer]) => *answer == 1,
+            _ => {
+                let (refused, sure) = self.try_overlay()?;
+                if sure {
+                    store.set_value("overlay refused", key.as_bytes(), Some(&[u8::from(refused)]))?;
+                }
+                refused
+            }
+        };
+        *locked(&self.inner.native) = Some(native);
+        Ok(native)
+    }
+
+    /// Mounts a small overlay without a place. Says whether it was refused, and whether the
+    /// answer holds for the whole boot.
+    fn try_overlay(&self) -> Result<(bool, bool), SnapshotError> {
+        let dir = self.inner.store.temporary()?;
+        let sub = |name: &str| -> Result<PathBuf, SnapshotError> {
+            let path = dir.join(name);
+            fs::create_dir_all(&path).map_err(io_error("create", &path))?;
+            Ok(path)
+        };
+        let mount = Mount::Overlay {
+            lower: vec![sub("a")?, sub("b")?],
+            upper: Some(sub("upper")?),
+            work: Some(sub("work")?),
+            userxattr: self.inner.options.in_user_namespace,
+        };
+        let answer = match mount.detached(MountStrategy::Auto) {
+            Ok(_) => Ok((false, true)),
+            Err(MountError::OverlayRefused { .. }) => Ok((true, true)),
+            // Not about overlay: perhaps not allowed to mount at all. A copy may do.
+            Err(_) => Ok((true, false)),
+        };
+        remove(&dir)?;
+        answer
+    }
+}
+
+pub(crate) fn remove(path: &Path) -> Result<(), SnapshotError> {
+    distil_store::remove_tree(path).map_err(io_error("delete", path))
+}
+
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
