@@ -88,7 +88,7 @@ pub enum SolveError {
         /// Its name.
         name: String,
     },
-    /// The system gives no thread.
+    /// The system gives no thread, or it ended.
     #[error("no thread for the build: {0}")]
     Thread(String),
     /// The build's token was set.

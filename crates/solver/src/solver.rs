@@ -129,8 +129,8 @@ impl Solver {
         self.enter(Message::Start(Box::new(request)))?;
         let answer = answer.recv();
         self.leave();
-        // The event loop has no panic that is known of; were it to end early, so has the build.
-        answer.unwrap_or(Err(SolveError::Cancelled))
+        // The event loop has no panic that is known of.
+        answer.unwrap_or_else(|_| Err(SolveError::Thread("the scheduler ended early".to_owned())))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Running>> {

@@ -1,5 +1,7 @@
 //! Invariants over random graphs.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::sync::Arc;
@@ -210,5 +212,81 @@ proptest! {
         thread.join().unwrap();
         prop_assert!(matches!(run.answer, Err(SolveError::Cancelled)));
         prop_assert!(start.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn cancelling_one_build_leaves_the_others_alone(
+        specs in specs(),
+        builds in prop::collection::vec((any::<prop::sample::Index>(), prop::option::of(0..6_u64)), 2..6),
+    ) {
+        let mut specs = specs;
+        for spec in &mut specs {
+            spec.delay = Duration::from_millis(spec.seed % 3);
+        }
+        let values = reference(&specs);
+        let one = solver(&Arc::new(MemoryStore::new()));
+        std::thread::scope(|scope| {
+            for (target, cancelled) in builds {
+                let target = target.index(specs.len());
+                let (specs, one, expected) = (&specs, &one, values[target][0]);
+                scope.spawn(move || {
+                    let options = SolveOptions::default();
+                    let cancel = options.cancel.clone();
+                    let canceller = cancelled.map(|after| std::thread::spawn(move || {
+                        std::thread::sleep(Duration::from_millis(after));
+                        cancel.cancel();
+                    }));
+                    match solve(one, specs, &[target], &options).answer {
+                        Ok(solved) => assert_eq!(number(&solved[0].result), expected),
+                        Err(error) => assert!(matches!(error, SolveError::Cancelled) && cancelled.is_some(), "{error}"),
+                    }
+                    if let Some(thread) = canceller {
+                        thread.join().unwrap();
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_failure_is_told_and_ends_only_what_needs_it(specs in specs(), bad in any::<prop::sample::Index>()) {
+        let mut specs = specs;
+        let bad = bad.index(specs.len());
+        specs[bad].fails = true;
+        let target = specs.len() - 1;
+        let run = solve(&solver(&Arc::new(MemoryStore::new())), &specs, &[target], &SolveOptions::default());
+        if reachable(&specs, target)[bad] {
+            let name = format!("vertex {bad}");
+            let failed = matches!(&run.answer, Err(SolveError::Vertex { name: at, .. }) if *at == name);
+            prop_assert!(failed, "{:?}", run.answer);
+            let within = cone(&specs, bad);
+            prop_assert!(run.ran().into_iter().all(|at| at == bad || !within[at]));
+        } else {
+            prop_assert_eq!(run.values(), vec![reference(&specs)[target][0]]);
+        }
+    }
+
+    #[test]
+    fn every_vertex_is_settled_in_the_end(specs in specs(), changed in any::<prop::sample::Index>()) {
+        let store = Arc::new(MemoryStore::new());
+        let target = specs.len() - 1;
+        let mut specs = specs;
+        for round in 0..3 {
+            if round == 2 {
+                let changed = changed.index(specs.len());
+                specs[changed].seed += 100;
+            }
+            let (recorder, options) = Recorder::options();
+            solve(&solver(&store), &specs, &[target], &options).answer.unwrap();
+            let events = recorder.take();
+            let announced = reachable(&specs, target).into_iter().filter(|&wanted| wanted).count();
+            prop_assert!(events[..announced].iter().all(|line| line.starts_with("announced")));
+            let settled = |line: &&String| line.starts_with("cached") || line.starts_with("completed");
+            let mut told: Vec<_> = events.iter().filter(settled).map(|line| line.split(' ').nth(1).unwrap()).collect();
+            told.sort_unstable();
+            prop_assert_eq!(told.len(), announced, "{:?}", &events);
+            told.dedup();
+            prop_assert_eq!(told.len(), announced, "{:?}", &events);
+        }
     }
 }
