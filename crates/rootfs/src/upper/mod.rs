@@ -24,7 +24,7 @@ use crate::tree::{Dir, MergedTree, Tree, TreeError, clean_absolute};
 
 pub(crate) use parent_times::ParentTimes;
 pub use specs::{MkdirSpec, MkfileSpec, RmSpec, SymlinkSpec};
-pub(crate) use write_dir::{Metadata, WriteDir, is_portable, times};
+pub(crate) use write_dir::{Metadata, WriteDir, is_portable, remove_all, times};
 
 /// Why a file operation failed.
 #[derive(Debug, thiserror::Error)]
