@@ -16,9 +16,10 @@ use flight::StoreFlight;
 use records::StoreCache;
 
 /// The build cache of `store`. What is saved or loaded is held under the lease of `store`; `now` is the time that
-/// records are created and used at.
-pub(crate) fn store(store: Arc<Store>, now: Timestamp) -> Arc<dyn CacheStore> {
-    Arc::new(StoreCache::new(store, Box::new(OutputCodec), now))
+/// records are created and used at. Results are loaded only when their layers were written under `id_map`, the
+/// snapshotter's.
+pub(crate) fn store(store: Arc<Store>, id_map: &str, now: Timestamp) -> Arc<dyn CacheStore> {
+    Arc::new(StoreCache::new(store, Box::new(OutputCodec), id_map, now))
 }
 
 /// Keeps equal steps of all processes that share `store` apart.

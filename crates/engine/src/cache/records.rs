@@ -7,7 +7,7 @@ use distil_solver::{
     CacheStore, KeyWriter, Link, NodeId, QueryKey, Record, ResultHandle, SaveEntry, Source, StoreError,
     save_entry,
 };
-use distil_store::{CacheGraph, CacheLink, NewRecord, RecordId, RecordKind, Store, Timestamp};
+use distil_store::{CacheGraph, CacheLink, CacheRecord, NewRecord, RecordId, RecordKind, Store, Timestamp};
 
 use super::ResultCodec;
 
@@ -15,13 +15,30 @@ use super::ResultCodec;
 pub(crate) struct StoreCache {
     store: Arc<Store>,
     codec: Box<dyn ResultCodec>,
+    id_map: String,
     now: Timestamp,
 }
 
 impl StoreCache {
     /// The cache of `store`.
-    pub(crate) fn new(store: Arc<Store>, codec: Box<dyn ResultCodec>, now: Timestamp) -> Self {
-        Self { store, codec, now }
+    pub(crate) fn new(store: Arc<Store>, codec: Box<dyn ResultCodec>, id_map: &str, now: Timestamp) -> Self {
+        let id_map = id_map.to_owned();
+        Self {
+            store,
+            codec,
+            id_map,
+            now,
+        }
+    }
+
+    /// Whether the layers of a record can be used under this user namespace. All of them were once used
+    /// together, so that the last one speaks for the others.
+    fn is_usable(&self, record: &CacheRecord) -> Result<bool, distil_store::StoreError> {
+        let Some(last) = record.layers.last() else {
+            return Ok(true);
+        };
+        let layer = self.store.layers().get(*last)?;
+        Ok(layer.is_some_and(|layer| layer.id_map == self.id_map))
     }
 
     fn save_all(&self, graph: &CacheGraph<'_>, entries: &[SaveEntry]) -> Result<Vec<Vec<NodeId>>, Failure> {
@@ -116,7 +133,12 @@ impl CacheStore for StoreCache {
             .cache()
             .hold(RecordId(record.id), self.now)
             .map_err(StoreError::new)?;
-        Ok(held.and_then(|record| self.codec.decode(record)))
+        match held {
+            Some(record) if self.is_usable(&record).map_err(StoreError::new)? => {
+                Ok(self.codec.decode(record))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn save(&self, entries: &[SaveEntry]) -> Result<Vec<Vec<NodeId>>, StoreError> {

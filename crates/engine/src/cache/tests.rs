@@ -84,6 +84,7 @@ fn layer(store: &Store, text: &str) -> Result<LayerId, distil_store::StoreError>
         size: 1,
         inodes: 1,
         id_map: "test".to_owned(),
+        base: None,
     };
     store.layers().commit(&info)?;
     Ok(id)
@@ -94,6 +95,7 @@ struct Bench {
     root: PathBuf,
     runs: PathBuf,
     delay: Duration,
+    id_map: String,
 }
 
 impl Bench {
@@ -102,6 +104,7 @@ impl Bench {
             root: directory.join("store"),
             runs: directory.join("runs"),
             delay: Duration::ZERO,
+            id_map: "test".to_owned(),
         }
     }
 
@@ -140,7 +143,7 @@ impl Bench {
             last = Some(Edge::new(graph.add(vertex)?, 0));
         }
         let solver = Solver::new(SolverConfig {
-            stores: vec![super::store(Arc::clone(store), Timestamp(1))],
+            stores: vec![super::store(Arc::clone(store), &self.id_map, Timestamp(1))],
             flight: Some(super::single_flight(Arc::clone(store))),
             ..SolverConfig::default()
         });
@@ -233,6 +236,21 @@ fn a_record_without_its_layer_is_dropped() {
             .ok(),
         Some(2)
     );
+}
+
+#[test]
+fn layers_of_another_user_namespace_are_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(directory.path());
+    bench.solve(&["a"], &SolveOptions::default()).unwrap();
+    bench.ran();
+    bench.id_map = "another".to_owned();
+    bench.solve(&["a"], &SolveOptions::default()).unwrap();
+    assert_eq!(bench.ran(), ["a"]);
+    // The fixture's layers are always written under the first map; they are still there for it.
+    bench.id_map = "test".to_owned();
+    bench.solve(&["a"], &SolveOptions::default()).unwrap();
+    assert_eq!(bench.ran().len(), 0);
 }
 
 #[test]
