@@ -22,15 +22,16 @@ pub(super) fn read(line: &str, comment: &str) -> Option<Directive> {
     if !key.starts_with(|c: char| c.is_ascii_alphabetic()) {
         return None;
     }
-    let value = rest
+    let tail = rest
         .trim_start_matches(is_space)
         .strip_prefix('=')?
-        .trim_matches(is_space);
+        .trim_start_matches(is_space);
+    let value = tail.trim_end_matches(is_space);
     let key = key.to_ascii_lowercase();
     if value.is_empty() || !matches!(key.as_str(), "syntax" | "escape" | "check") {
         return None;
     }
-    let start = value.as_ptr() as usize - line.as_ptr() as usize;
+    let start = line.len() - tail.len();
     Some(Directive {
         key,
         value: start..start + value.len(),

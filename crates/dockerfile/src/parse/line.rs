@@ -118,13 +118,16 @@ impl Line<'_> {
 
     /// The words between ASCII blanks.
     pub(super) fn blank_separated(&self, range: Range<usize>) -> Vec<Range<usize>> {
-        let base = range.start;
-        let text = &self.text[range];
-        let offset = |word: &str| base + (word.as_ptr() as usize - text.as_ptr() as usize);
-        text.split(is_blank)
-            .filter(|word| !word.is_empty())
-            .map(|word| offset(word)..offset(word) + word.len())
-            .collect()
+        let mut words = Vec::new();
+        let mut at = range.start;
+        for word in self.text[range].split(is_blank) {
+            if !word.is_empty() {
+                words.push(at..at + word.len());
+            }
+            // Every blank is one byte long.
+            at += word.len() + 1;
+        }
+        words
     }
 
     /// The words between blanks outside of quotes, as they are. A lone escape character at the end of the line is

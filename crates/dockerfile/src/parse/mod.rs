@@ -176,63 +176,39 @@ impl<'a> File<'a> {
             self.unknown(&line, &parts.keyword);
             return;
         };
-        let arguments = arguments::read(keyword, &line, parts.rest.clone());
-        let arguments = arguments.and_then(|arguments| check_trigger(arguments, &line));
+        let arguments = arguments::read(keyword, &line, parts.rest.clone())
+            .and_then(|arguments| check_trigger(arguments, &line));
         let arguments = match arguments {
             Ok(arguments) => arguments,
-            Err(error) => {
-                self.reader.errors.push(error);
-                self.broken_from |= keyword == Keyword::From;
-                return;
-            }
+            Err(error) => return self.reader.errors.push(error),
         };
-        let heredocs = if may_have_heredocs(keyword, &arguments, &line) {
-            self.heredocs(keyword, &line)
-        } else {
-            Vec::new()
-        };
+        let heredocs = self.heredocs(keyword, &arguments, &line);
         if keyword == Keyword::Run && !matches!(arguments, Arguments::Json(_)) {
             self.reader.errors.extend(line.not_utf8.map(not_utf8));
         }
         self.reader.extend(&mut line);
         let statement = statement(&line, &parts);
-        self.build(keyword, arguments, heredocs, (statement, &parts, &line));
-    }
-
-    fn build(
-        &mut self,
-        keyword: Keyword,
-        arguments: Arguments,
-        heredocs: Vec<Heredoc>,
-        (statement, parts, line): (Statement, &Parts, &Line<'_>),
-    ) {
         let errors_before = self.reader.errors.len();
-        let checked: &[_] = if checks_flags(keyword, &arguments) {
-            &parts.flags
+        let checked = if checks_flags(keyword, &arguments) {
+            parts.flags.as_slice()
         } else {
             &[]
         };
-        let flags = Flags::check(keyword, checked, line, &mut self.reader.errors);
-        let request = Request {
+        let flags = Flags::check(keyword, checked, &line, &mut self.reader.errors);
+        let built = build(Request {
             keyword,
             statement: &statement,
             arguments,
             flags,
             heredocs,
-            line,
-        };
-        if keyword == Keyword::From {
-            match stage::build(&request) {
-                Ok(parts) => self.stages.push(parts.into_stage(statement)),
-                Err(error) => self.reader.errors.push(error),
-            }
-            self.broken_from |= self.reader.errors.len() > errors_before;
-            return;
-        }
-        match instruction::build(request) {
-            Ok(command) => self.add(Instruction { statement, command }),
+            line: &line,
+        });
+        match built {
+            Ok(Built::Stage(from)) => self.stages.push(from.into_stage(statement)),
+            Ok(Built::Command(command)) => self.add(Instruction { statement, command }),
             Err(errors) => self.reader.errors.extend(errors),
         }
+        self.broken_from |= keyword == Keyword::From && self.reader.errors.len() > errors_before;
     }
 
     fn add(&mut self, instruction: Instruction) {
@@ -271,7 +247,10 @@ impl<'a> File<'a> {
     }
 
     /// Reads the bodies of all heredocs that an instruction starts.
-    fn heredocs(&mut self, keyword: Keyword, line: &Line<'_>) -> Vec<Heredoc> {
+    fn heredocs(&mut self, keyword: Keyword, arguments: &Arguments, line: &Line<'_>) -> Vec<Heredoc> {
+        if !may_have_heredocs(keyword, arguments, line) {
+            return Vec::new();
+        }
         let marks = match heredoc::marks(&line.text) {
             Ok(marks) => marks,
             Err(error) => {
@@ -301,6 +280,21 @@ impl<'a> File<'a> {
         }
         out
     }
+}
+
+/// What an instruction turned out to be.
+enum Built {
+    Stage(stage::From),
+    Command(Command),
+}
+
+fn build(request: Request<'_>) -> Result<Built, Vec<Diagnostic>> {
+    if request.keyword == Keyword::From {
+        return stage::build(&request)
+            .map(Built::Stage)
+            .map_err(|error| vec![error]);
+    }
+    instruction::build(request).map(Built::Command)
 }
 
 fn not_utf8(span: crate::span::Span) -> Diagnostic {
