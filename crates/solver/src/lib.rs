@@ -12,6 +12,45 @@
 //!    *content keys* are looked up.
 //! 3. Otherwise the inputs are made real and the op runs; what it made is saved under every key known by then.
 //!
+//! ```
+//! use std::sync::Arc;
+//! use distil_oci::Digest;
+//! use distil_solver::*;
+//!
+//! struct Constant(u32);
+//!
+//! impl Op for Constant {
+//!     fn cache_map(&self, _: &OpContext) -> Result<CacheMap, OpError> {
+//!         let digests = vec![Digest::sha256(&self.0.to_le_bytes())];
+//!         Ok(CacheMap { digests, inputs: Vec::new(), private: false })
+//!     }
+//!
+//!     fn resource(&self) -> Resource {
+//!         Resource::Cpu
+//!     }
+//!
+//!     fn exec(&self, _: &OpContext, _: &[ResultHandle]) -> Result<Outputs, OpError> {
+//!         Ok(Outputs { results: vec![Some(ResultHandle::new(self.0))], content: Vec::new() })
+//!     }
+//! }
+//!
+//! let mut graph = Graph::new();
+//! let seven = graph.add(Vertex {
+//!     digest: Digest::sha256(b"vertex 7"),
+//!     name: "seven".to_owned(),
+//!     inputs: Vec::new(),
+//!     op: Arc::new(Constant(7)),
+//!     ignore_cache: false,
+//! })?;
+//! let solver = Solver::new(SolverConfig { stores: vec![Arc::new(MemoryStore::new())], ..SolverConfig::default() });
+//! for cached in [false, true] {
+//!     let solved = solver.solve(&graph, &[Edge::new(seven, 0)], &SolveOptions::default())?;
+//!     assert_eq!(solved[0].result.downcast_ref(), Some(&7_u32));
+//!     assert_eq!(solved[0].cached, cached);
+//! }
+//! # Ok::<(), SolveError>(())
+//! ```
+//!
 //! Keys, links and record digests are those of BuildKit's cache format, see [`CacheKey`] and [`export_records`].
 
 mod cancel;

@@ -44,7 +44,8 @@ pub enum Content {
     /// [`Op::content_digest`] gives the digest; it is always known before the op runs.
     Computed,
     /// As [`Content::Computed`], but when no record can match, the op runs at once and says the digest of what it
-    /// read in [`Outputs::content`].
+    /// read in [`Outputs::content`]. Where it does not, the digest is computed afterwards, which is right only for an
+    /// input that cannot have changed meanwhile.
     Measured,
 }
 

@@ -50,6 +50,17 @@ impl Draft {
         }
     }
 
+    /// The inputs whose content is to be a key and is not known yet.
+    pub(super) fn unmeasured(&self, allowed: &[bool]) -> Vec<usize> {
+        let missing = |&at: &usize| self.content[at].is_none() && allowed.get(at) == Some(&true);
+        (0..self.content.len()).filter(missing).collect()
+    }
+
+    /// Takes over a digest that was computed late.
+    pub(super) fn set_content(&mut self, input: usize, digest: Option<Digest>) {
+        self.content[input] = digest;
+    }
+
     /// The keys of one output. None when an input has no key that means anything outside the build.
     pub(super) fn keys(&self, output: u32) -> Vec<Arc<CacheKey>> {
         let mut inputs = self.inputs.clone();

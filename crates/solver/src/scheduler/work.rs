@@ -159,6 +159,12 @@ impl Execution {
             };
         };
         draft.measured(&outputs.content, &self.content_allowed);
+        for input in draft.unmeasured(&self.content_allowed) {
+            match self.op.content_digest(&self.context, input, &self.inputs[input]) {
+                Ok(digest) => draft.set_content(input, digest),
+                Err(error) => return error.into(),
+            }
+        }
         let mut keys = Vec::new();
         let mut entries = Vec::new();
         for (output, result) in (0..).zip(&outputs.results) {

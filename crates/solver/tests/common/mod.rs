@@ -157,8 +157,11 @@ impl Op for NumberOp {
         let results = (0..2)
             .map(|output| Some(ResultHandle::new(self.spec.value(&seen, output))))
             .collect();
-        let measure =
-            |(value, content): (&u64, Content)| (content == Content::Measured).then(|| content_of(*value));
+        // An op may leave it to the solver to compute the digest afterwards.
+        let measures = self.spec.seed.is_multiple_of(2);
+        let measure = |(value, content): (&u64, Content)| {
+            (measures && content == Content::Measured).then(|| content_of(*value))
+        };
         Ok(Outputs {
             results,
             content: seen.iter().zip(kinds).map(measure).collect(),
