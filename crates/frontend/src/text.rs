@@ -106,31 +106,35 @@ pub(crate) fn timestamp(seconds: i64) -> String {
 }
 
 /// The nearest of `options` to a mistyped word, if one is near enough: at most a
-/// third of its letters away.
+/// third of the word's letters away.
 pub(crate) fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
+    let limit = word.chars().count().div_ceil(3);
     options
         .into_iter()
         .map(|option| (distance(&word, &option.to_lowercase()), option))
-        .filter(|(far, option)| *far > 0 && *far <= option.chars().count().max(3) / 3)
+        .filter(|(far, option)| *far > 0 && *far <= limit && *far < option.chars().count())
         .min_by_key(|(far, _)| *far)
         .map(|(_, option)| option)
 }
 
-/// Edits that turn one word into the other; a swap of neighbours counts as two.
+/// Edits that turn one word into the other; a swap of neighbours counts as one.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -169,6 +173,8 @@ mod tests {
     #[test]
     fn suggestions() {
         assert_eq!(nearest("relaese", ["build", "release"]), Some("release"));
+        assert_eq!(nearest("tset", ["build", "test"]), Some("test"));
         assert_eq!(nearest("0", ["build", "release"]), None);
+        assert_eq!(nearest("", ["a"]), None);
     }
 }

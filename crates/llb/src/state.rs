@@ -1,46 +1,62 @@
 //! What a stage carries from one instruction to the next.
 
+use std::collections::{BTreeMap, HashMap};
+
 use crate::Edge;
 use crate::pb;
 
 /// Variables in the order in which they were last set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EnvList(Vec<(String, String)>);
+#[derive(Clone, Debug, Default)]
+pub struct EnvList {
+    /// Value, and when it was set.
+    values: HashMap<String, (u64, String)>,
+    /// Names by the time they were set.
+    order: BTreeMap<u64, String>,
+    clock: u64,
+}
 
 impl EnvList {
     /// Sets a variable; one that was set before moves to the end, as in BuildKit,
     /// where the order is part of an op's digest.
     pub fn set(&mut self, key: &str, value: &str) {
         self.unset(key);
-        self.0.push((key.to_owned(), value.to_owned()));
+        self.values.insert(key.to_owned(), (self.clock, value.to_owned()));
+        self.order.insert(self.clock, key.to_owned());
+        self.clock += 1;
     }
 
     /// Forgets a variable.
     pub fn unset(&mut self, key: &str) {
-        self.0.retain(|(known, _)| known != key);
+        if let Some((time, _)) = self.values.remove(key) {
+            self.order.remove(&time);
+        }
     }
 
     /// The value, if set.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == key)
-            .map(|(_, value)| value.as_str())
+        self.values.get(key).map(|(_, value)| value.as_str())
     }
 
     /// Name and value of each variable, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.order
+            .values()
+            .filter_map(|key| Some((key.as_str(), self.get(key)?)))
     }
 
     /// `KEY=value`, in order.
     pub fn to_strings(&self) -> Vec<String> {
-        self.0
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect()
+        self.iter().map(|(key, value)| format!("{key}={value}")).collect()
     }
 }
+
+impl PartialEq for EnvList {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for EnvList {}
 
 /// A filesystem and the settings that the next op in it takes over.
 #[derive(Clone, Debug)]

@@ -252,7 +252,7 @@ impl Lowering<'_> {
             stage.state = State::scratch();
         } else {
             let (code, span) = (stage.code.clone(), stage.span);
-            let shown = self.step_name(id, &format!("FROM {name}"), Some(&platform), None);
+            let shown = self.step_name(id, &format!("FROM {name}"), Some(&platform));
             let constraints = Constraints::named(shown).describe("com.docker.dockerfile.v1.command", code);
             let constraints = self.located(constraints, span);
             let edge = self.image_source(&name, Some(&platform), constraints);

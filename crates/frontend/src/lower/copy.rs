@@ -199,9 +199,9 @@ impl Lowering<'_> {
             dest => dest,
         };
         let dest = paths::below(directory, dest, true);
-        let (platform, env) = (stage.platform.clone(), stage.state.env.clone());
+        let platform = stage.platform.clone();
         let text = self.shown_text(id, step);
-        let shown = self.step_name(id, &text, platform.as_ref(), Some(&env));
+        let shown = self.step_name(id, &text, platform.as_ref());
         let common = Common {
             dest,
             owner: (!copy.chown.is_empty()).then(|| Owner::parse(&copy.chown)),
@@ -253,8 +253,8 @@ impl Lowering<'_> {
         // The merge has the copy's number.
         let stage = &mut self.stages[id.0];
         stage.step_index -= usize::from(stage.step_total > 0);
-        let (platform, env) = (stage.platform.clone(), stage.state.env.clone());
-        let merged = self.step_name(id, &format!("LINK {text}"), platform.as_ref(), Some(&env));
+        let platform = stage.platform.clone();
+        let merged = self.step_name(id, &format!("LINK {text}"), platform.as_ref());
         let mut merge = constraints.describe("llb.customname", merged);
         merge.metadata.progress_group = Some(group(false));
         self.stages[id.0].state.output = self.graph.merge(&[base, Some(copied)], merge);

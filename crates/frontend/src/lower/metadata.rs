@@ -32,9 +32,9 @@ impl Lowering<'_> {
         if is_layer {
             let shown = self.shown_text(id, step);
             let stage = &self.stages[id.0];
-            let (platform, env) = (stage.platform.clone(), stage.state.env.clone());
+            let platform = stage.platform.clone();
             let user = stage.image.config.user.clone();
-            let shown = self.step_name(id, &shown, platform.as_ref(), Some(&env));
+            let shown = self.step_name(id, &shown, platform.as_ref());
             let mkdir = FileAction::Mkdir {
                 mkdir: pb::FileActionMkDir {
                     path: paths::absolute("/", &directory, false),

@@ -10,13 +10,7 @@ use super::stages::StageId;
 impl Lowering<'_> {
     /// Puts stage and number before a step's text, and counts the step. Stages
     /// without numbered steps leave the text alone.
-    pub(super) fn step_name(
-        &mut self,
-        id: StageId,
-        text: &str,
-        platform: Option<&Platform>,
-        env: Option<&EnvList>,
-    ) -> String {
+    pub(super) fn step_name(&mut self, id: StageId, text: &str, platform: Option<&Platform>) -> String {
         let stage = &mut self.stages[id.0];
         if stage.step_total == 0 {
             return text.to_owned();
@@ -27,7 +21,7 @@ impl Lowering<'_> {
             && let Some(platform) = platform
         {
             name.push_str(&platform.to_string());
-            name.push_str(&cross_target(platform, env));
+            name.push_str(&cross_target(platform, &stage.state.env));
             name.push(' ');
         }
         if !stage.label.is_empty() {
@@ -66,8 +60,8 @@ pub(super) fn command_text(
 
 /// `->arm64` where the stage builds for another platform than it runs on, by the
 /// TARGET arguments that it declares.
-fn cross_target(platform: &Platform, env: Option<&EnvList>) -> String {
-    let Some(mut target) = env.and_then(declared_target) else {
+fn cross_target(platform: &Platform, env: &EnvList) -> String {
+    let Some(mut target) = declared_target(env) else {
         return String::new();
     };
     if target.os.is_empty() {

@@ -143,14 +143,14 @@ impl Lowering<'_> {
         shown: &str,
         secrets: &[&str],
     ) -> Constraints {
-        let env = self.stages[id.0].state.env.clone();
+        let env = &self.stages[id.0].state.env;
         let lookup = |name: &str| match secrets.contains(&name) {
             true => Some(MASK.to_owned()),
             false => env.get(name).map(str::to_owned),
         };
         let shown = command_text(Expander::display(self.dockerfile.escape), shown, &lookup);
         let platform = self.stages[id.0].state.platform.as_ref().map(oci_platform);
-        let shown = self.step_name(id, &shown, platform.as_ref(), Some(&env));
+        let shown = self.step_name(id, &shown, platform.as_ref());
         let mut constraints = Constraints::named(shown).describe(
             "com.docker.dockerfile.v1.command",
             step.instruction.statement.text.clone(),
