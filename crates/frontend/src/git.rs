@@ -33,7 +33,7 @@ pub(crate) fn parse(address: &str) -> Option<Result<GitAddress, String>> {
         return None;
     }
     let (mut git, query) = match address.split_once("://") {
-        Some((scheme, rest)) if is_word(scheme) => from_url(&scheme.to_lowercase(), scheme, rest)?,
+        Some((scheme, rest)) if is_word(scheme) => from_url(&scheme.to_lowercase(), rest)?,
         _ => from_scp(address)?,
     };
     Some(apply_query(&mut git, &query).map(|()| git))
@@ -43,7 +43,7 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
-fn from_url(scheme: &str, typed: &str, rest: &str) -> Option<(GitAddress, String)> {
+fn from_url(scheme: &str, rest: &str) -> Option<(GitAddress, String)> {
     let is_http = matches!(scheme, "http" | "https");
     if !is_http && !matches!(scheme, "ssh" | "git") {
         return None;
@@ -57,7 +57,6 @@ fn from_url(scheme: &str, typed: &str, rest: &str) -> Option<(GitAddress, String
     if is_http && !path.ends_with(".git") {
         return None;
     }
-    let _ = typed;
     let (reference, subdir) = split_fragment(&percent_decoded(fragment)?);
     let git = GitAddress {
         remote: format!("{scheme}://{rest}"),

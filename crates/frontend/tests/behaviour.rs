@@ -234,6 +234,18 @@ fn layouts_stand_in_for_images() {
 }
 
 #[test]
+fn a_directory_in_place_of_a_stage_is_an_image_too() {
+    let mut options = options();
+    options
+        .contexts
+        .insert("files".to_owned(), "local:files".to_owned());
+    let text = "FROM missing AS files\nFROM files\nLABEL a=b\n";
+    let conversion = lower(text, &options, &Images::default()).unwrap();
+    assert_eq!(conversion.image.platform().to_string(), "linux/amd64");
+    assert_eq!(conversion.local_contexts, ["files"]);
+}
+
+#[test]
 fn labels_of_options_win_without_history() {
     let mut options = options();
     options.labels.insert("from".to_owned(), "option".to_owned());

@@ -305,6 +305,9 @@ impl Lowering<'_> {
         }
         match error.help {
             Some(help) => diagnostic.with_help(help),
+            None if stage.is_hidden() => {
+                diagnostic.with_help(format!("no stage above is named `{typed}` either"))
+            }
             None => diagnostic,
         }
     }

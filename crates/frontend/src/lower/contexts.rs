@@ -46,7 +46,7 @@ impl NamedContext {
         }
         match kind {
             "docker-image" => {
-                let name = rest.trim_start_matches("//");
+                let name = rest.strip_prefix("//").unwrap_or(rest);
                 if name == SCRATCH {
                     return Ok(Place::Empty);
                 }
@@ -57,9 +57,11 @@ impl NamedContext {
             }
             "oci-layout" => {
                 let (store, digest) = rest
-                    .trim_start_matches("//")
+                    .strip_prefix("//")
+                    .unwrap_or(rest)
                     .rsplit_once('@')
-                    .ok_or_else(|| invalid("gives no digest, add `@sha256:...`"))?;
+                    .filter(|(store, _)| !store.is_empty())
+                    .ok_or_else(|| invalid("is not `oci-layout://LAYOUT@sha256:...`"))?;
                 let digest: Digest = digest
                     .parse()
                     .map_err(|error: distil_oci::DigestError| invalid(&format!("is refused: {error}")))?;
@@ -89,7 +91,7 @@ impl NamedContext {
     /// The image's name as the option spells it.
     pub(super) fn typed_image(&self) -> &str {
         let rest = self.value.split_once(':').map_or("", |(_, rest)| rest);
-        rest.trim_start_matches("//")
+        rest.strip_prefix("//").unwrap_or(rest)
     }
 }
 

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use distil_dockerfile::expand::Expander;
 use distil_dockerfile::{Diagnostic, Dockerfile, Span, Word};
-use distil_llb::{Constraints, Definition, Edge, EnvList, Graph, SourceMap, SourceMapId, State, caps, pb};
+use distil_llb::{Constraints, Definition, Edge, EnvList, Graph, SourceMap, SourceMapId, caps, pb};
 use distil_oci::Platform;
 
 use crate::{Conversion, ImageResolver, Options, StageInfo, paths};
@@ -73,6 +73,11 @@ pub(crate) fn lower(
     images: &dyn ImageResolver,
 ) -> Result<Conversion, Vec<Diagnostic>> {
     let one = |diagnostic| vec![diagnostic];
+    if dockerfile.stages.is_empty() {
+        return Err(one(
+            Diagnostic::of_file("the file has no stage to build").with_help("add `FROM IMAGE`")
+        ));
+    }
     directives::check_syntax(dockerfile, options).map_err(one)?;
     directives::check_lint_options(dockerfile, options).map_err(one)?;
     check_ignore_patterns(options).map_err(one)?;
@@ -215,6 +220,10 @@ impl<'a> Lowering<'a> {
             if !wanted.os_version.is_empty() || !same {
                 image.os_version.clone_from(&wanted.os_version);
             }
+        }
+        // A local directory in place of the stage says nothing of a platform.
+        if image.architecture.is_empty() || image.os.is_empty() {
+            image.set_platform(&self.target_platform);
         }
         let normalized = image.platform().normalized();
         image.set_platform(&normalized);
@@ -403,9 +412,4 @@ fn is_glob(pattern: &str) -> bool {
         }
     }
     true
-}
-
-/// A filesystem without settings.
-fn empty_state() -> State {
-    State::scratch()
 }

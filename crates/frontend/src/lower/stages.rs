@@ -9,7 +9,7 @@ use distil_llb::State;
 use distil_oci::{ImageConfig, Platform};
 
 use super::contexts::NamedContext;
-use super::{Lowering, PathSetId, Result, SCRATCH, empty_state};
+use super::{Lowering, PathSetId, Result, SCRATCH};
 use crate::text;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,7 +82,7 @@ impl<'a> Stage<'a> {
             base: None,
             context: None,
             platform: None,
-            state: empty_state(),
+            state: State::scratch(),
             image: ImageConfig::default(),
             base_image: None,
             steps: Vec::new(),
