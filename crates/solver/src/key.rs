@@ -27,6 +27,9 @@ pub struct KeyLink {
     pub key: Arc<CacheKey>,
     /// Which part of it is used; `None` for all of it and for a content key, which covers the used part alone.
     pub selector: Option<Digest>,
+    /// The key is the digest of what is used. A definition can give another result when it runs anew, so that content,
+    /// where it is known, decides alone which keys are equal.
+    pub content: bool,
 }
 
 /// The alternative names of one input, each of which alone identifies it.
@@ -35,7 +38,8 @@ pub type KeyInput = Vec<KeyLink>;
 /// The identity of a result: what was done, and to what.
 ///
 /// A key without inputs is a *root*: a source, or a digest of content. Two keys are equal when their record digests are
-/// and, for each input, they have a link in common; a store gives equal keys one [`NodeId`].
+/// and each input is: by its content where that is known, else by any link in common. A store gives equal keys one
+/// [`NodeId`].
 pub struct CacheKey {
     record: Digest,
     inputs: Vec<KeyInput>,
@@ -134,7 +138,11 @@ mod tests {
     fn a_very_long_chain_is_dropped() {
         let mut key = Arc::new(CacheKey::content(&Digest::sha256(b"start")));
         for _ in 0..200_000 {
-            let link = KeyLink { key, selector: None };
+            let link = KeyLink {
+                key,
+                selector: None,
+                content: false,
+            };
             key = Arc::new(CacheKey::new(*link.key.record(), vec![vec![link]]));
         }
         drop(key);

@@ -186,3 +186,52 @@ impl CacheStore for MemoryStore {
         Ok(saved)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::key::{CacheKey, KeyLink};
+
+    fn key(links: &[(&str, bool)]) -> Arc<CacheKey> {
+        let link = |&(text, content): &(&str, bool)| {
+            let key = Arc::new(CacheKey::new(Digest::sha256(text.as_bytes()), vec![]));
+            KeyLink {
+                key,
+                selector: None,
+                content,
+            }
+        };
+        let links = links.iter().map(link).collect();
+        Arc::new(CacheKey::new(Digest::sha256(b"step"), vec![links]))
+    }
+
+    #[test]
+    fn content_decides_which_keys_are_equal() {
+        const STAGE: (&str, bool) = ("stage", false);
+        const OTHER: (&str, bool) = ("other stage", false);
+        const X: (&str, bool) = ("x", true);
+        const Y: (&str, bool) = ("y", true);
+        let store = MemoryStore::new();
+        let save = |links: &[(&str, bool)]| {
+            store
+                .save(&[SaveEntry {
+                    name: String::new(),
+                    keys: vec![key(links)],
+                    result: None,
+                }])
+                .unwrap()[0][0]
+        };
+        let x = save(&[STAGE, X]);
+        assert_eq!(save(&[STAGE, X]), x);
+        assert_eq!(save(&[X]), x);
+        assert_eq!(save(&[OTHER, X]), x, "another way to the same content");
+        let y = save(&[STAGE, Y]);
+        assert_ne!(y, x, "the stage gave something else when it ran anew");
+        assert_eq!(save(&[Y]), y);
+        assert_eq!(save(&[OTHER]), x, "a definition alone leads where it led before");
+        assert_eq!(save(&[("manifest", false), OTHER]), x);
+        assert_eq!(save(&[("manifest", false)]), x);
+    }
+}

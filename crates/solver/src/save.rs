@@ -6,7 +6,7 @@ use std::sync::Arc;
 use distil_oci::Digest;
 
 use crate::error::StoreError;
-use crate::key::CacheKey;
+use crate::key::{CacheKey, KeyLink};
 use crate::store::NodeId;
 
 /// The steps that saving a key is made of, inside one transaction of a store.
@@ -107,6 +107,7 @@ fn resolve(
     let mut missing = Vec::new();
     for (input, links) in (0..).zip(key.inputs()) {
         let mut reached = Vec::new();
+        let decides = |alternative: &KeyLink| alternative.content || !links.iter().any(|link| link.content);
         for alternative in links {
             let source = known[&Arc::as_ptr(&alternative.key)];
             let link = Link {
@@ -115,7 +116,9 @@ fn resolve(
                 selector: alternative.selector.as_ref(),
             };
             let targets = writer.targets(source, &link)?;
-            reached.extend_from_slice(&targets);
+            if decides(alternative) {
+                reached.extend_from_slice(&targets);
+            }
             missing.push((source, link, targets));
         }
         match &mut equal {

@@ -231,6 +231,72 @@ fn an_equal_key_is_noted_for_the_next_build() {
     );
 }
 
+/// Gives a number that the outside world sets.
+struct Dial(Arc<AtomicU32>);
+
+impl Op for Dial {
+    fn cache_map(&self, _: &OpContext) -> Result<CacheMap, OpError> {
+        Ok(CacheMap {
+            digests: vec![digest("dial")],
+            inputs: vec![],
+            private: false,
+        })
+    }
+
+    fn resource(&self) -> Resource {
+        Resource::Exec
+    }
+
+    fn exec(&self, _: &OpContext, _: &[ResultHandle]) -> Result<Outputs, OpError> {
+        let value = u64::from(self.0.load(Ordering::SeqCst));
+        Ok(Outputs {
+            results: vec![Some(ResultHandle::new(value))],
+            content: vec![],
+        })
+    }
+}
+
+#[test]
+fn a_step_that_gives_another_result_does_not_mix_up_its_users() {
+    let (store, dial) = (Arc::new(MemoryStore::new()), Arc::new(AtomicU32::new(0)));
+    let run = |value: u32, anew: bool| {
+        dial.store(value, Ordering::SeqCst);
+        let counters = Counters::new(2);
+        let spec = Spec::new(1, &[(0, Content::Measured)]);
+        let copy = NumberOp {
+            at: 1,
+            spec,
+            counters: Arc::clone(&counters),
+        };
+        let mut graph = Graph::new();
+        let mut add = |name: &str, inputs: Vec<Edge>, op: Arc<dyn Op>, ignore_cache| {
+            graph
+                .add(Vertex {
+                    digest: digest(name),
+                    name: name.to_owned(),
+                    inputs,
+                    op,
+                    ignore_cache,
+                })
+                .unwrap()
+        };
+        let stage = add("stage", vec![], Arc::new(Dial(Arc::clone(&dial))), anew);
+        let copy = add("copy", vec![Edge::new(stage, 0)], Arc::new(copy), false);
+        let solved = solver(&store)
+            .solve(&graph, &[Edge::new(copy, 0)], &SolveOptions::default())
+            .unwrap();
+        (number(&solved[0].result), counters.counts()[1])
+    };
+    let (zero, one) = (run(0, false), run(1, true));
+    assert!(zero.0 != one.0 && zero.1 == 1 && one.1 == 1);
+    assert_eq!(
+        run(0, true),
+        (zero.0, 0),
+        "found by its content, and not the newer one"
+    );
+    assert_eq!(run(1, true), (one.0, 0));
+}
+
 #[test]
 fn another_store_gives_what_the_first_lacks_and_the_first_takes_it_over() {
     let (local, remote) = (Arc::new(Watched::default()), Arc::new(Watched::default()));
@@ -574,6 +640,7 @@ fn equal_keys_are_exported_once() {
     let root = |text: &str| Arc::new(CacheKey::new(digest(text), vec![]));
     let link = |key: &Arc<CacheKey>| KeyLink {
         key: Arc::clone(key),
+        content: false,
         selector: None,
     };
     let (a, b, c) = (root("a"), root("b"), root("c"));

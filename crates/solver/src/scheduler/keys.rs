@@ -8,6 +8,7 @@ use distil_oci::Digest;
 use crate::key::{CacheKey, KeyInput, KeyLink, content_record, output_record};
 use crate::op::Content;
 use crate::scheduler::Scheduler;
+use crate::scheduler::lookup::InputKeys;
 use crate::scheduler::task::{ContentKey, OutputKeys, Slot, Task, keys_for};
 use crate::store::{NodeId, QueryKey, Source};
 
@@ -41,8 +42,10 @@ impl Draft {
         }
     }
 
-    /// Takes over what an op has measured for the inputs that allow it.
+    /// Takes over what an op has measured for the inputs that allow it. What it made is a new result, not that of a
+    /// key which was found before by a definition.
     pub(super) fn measured(&mut self, content: &[Option<Digest>], allowed: &[bool]) {
+        self.nodes.clear();
         for ((known, measured), allowed) in self.content.iter_mut().zip(content).zip(allowed) {
             if let (Some(measured), true) = (measured, allowed) {
                 *known = Some(*measured);
@@ -69,6 +72,7 @@ impl Draft {
                 links.push(KeyLink {
                     key: Arc::new(CacheKey::content(content)),
                     selector: None,
+                    content: true,
                 });
             }
         }
@@ -125,27 +129,26 @@ pub(super) fn records(task: &Task) -> Vec<(u32, Digest)> {
 }
 
 impl Scheduler {
-    /// For each input of a task, its keys in one store.
-    pub(super) fn query_keys(&self, slot: Slot, store: usize) -> Vec<Vec<QueryKey>> {
+    /// The keys of the inputs of a task in one store.
+    pub(super) fn query_keys(&self, slot: Slot, store: usize) -> InputKeys {
         let task = &self.tasks[slot];
-        let of_input = |(input, &(from, output)): (usize, &(Slot, u32))| {
+        let mut found = InputKeys::default();
+        for (input, &(from, output)) in task.inputs.iter().enumerate() {
             let selector = task.selector(input);
-            let nodes = self.tasks[from].nodes(output, store);
-            let mut keys: Vec<_> = nodes
-                .map(|node| QueryKey {
-                    source: Source::Node(node),
-                    selector,
-                })
-                .collect();
-            if let ContentKey::Known(Some(content)) = &task.content[input] {
-                keys.push(QueryKey {
-                    source: Source::Root(content_record(content)),
-                    selector: None,
-                });
-            }
-            keys
-        };
-        task.inputs.iter().enumerate().map(of_input).collect()
+            let nodes = self.tasks[from].nodes(output, store).map(Source::Node);
+            let mut keys: Vec<_> = nodes.map(|source| QueryKey { source, selector }).collect();
+            let content = match &task.content[input] {
+                ContentKey::Known(content) => *content,
+                ContentKey::Unknown | ContentKey::Computing => None,
+            };
+            keys.extend(content.map(|content| QueryKey {
+                source: Source::Root(content_record(&content)),
+                selector: None,
+            }));
+            found.content.push(content.is_some());
+            found.keys.push(keys);
+        }
+        found
     }
 
     /// What the keys of a task are made of, as far as they are known.
@@ -195,6 +198,7 @@ impl Scheduler {
                 .map(|key| KeyLink {
                     key: Arc::clone(key),
                     selector,
+                    content: false,
                 })
                 .collect()
         };

@@ -70,23 +70,37 @@ pub(super) fn known(
     Ok(found)
 }
 
+/// What the inputs of a task are known by.
+#[derive(Debug, Default)]
+pub(super) struct InputKeys {
+    /// The keys of each input; the digest of its content, where known, is the last.
+    pub(super) keys: Vec<Vec<QueryKey>>,
+    /// Whether the digest of its content is known.
+    pub(super) content: Vec<bool>,
+}
+
 /// Follows the links from `inputs`, the keys of each input in the store of the candidate.
 pub(super) fn follow(
     stores: &[Arc<dyn CacheStore>],
     candidate: &mut Candidate,
-    inputs: &[Vec<QueryKey>],
+    inputs: &InputKeys,
 ) -> Result<(), StoreError> {
-    let answer = stores[candidate.store].query(&candidate.record, inputs)?;
-    if answer.len() != inputs.len() {
+    let answer = stores[candidate.store].query(&candidate.record, &inputs.keys)?;
+    if answer.len() != inputs.keys.len() {
         return Err(StoreError::new(format!(
             "look-up of `{}` inputs answered for `{}`",
-            inputs.len(),
+            inputs.keys.len(),
             answer.len()
         )));
     }
-    candidate.inputs = (answer.iter())
-        .map(|keys| {
-            let mut nodes: Vec<_> = keys.iter().flatten().copied().collect();
+    // What a definition gave once can have had another content than it has now.
+    let deciding = |(keys, content): (&Vec<Vec<NodeId>>, &bool)| {
+        let from = if *content { keys.len().saturating_sub(1) } else { 0 };
+        keys[from..].to_vec()
+    };
+    candidate.inputs = (answer.iter().zip(&inputs.content))
+        .map(|input| {
+            let mut nodes = deciding(input).concat();
             nodes.sort_unstable();
             nodes.dedup();
             nodes

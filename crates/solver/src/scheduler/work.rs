@@ -10,9 +10,9 @@ use crate::flight::{FlightGuard, SingleFlight};
 use crate::op::{CacheMap, Op, OpContext, OpError, Outputs, ResultHandle};
 use crate::progress::{Event, Status};
 use crate::scheduler::keys::Draft;
-use crate::scheduler::lookup::{LoadPlan, Loaded, Stores, follow, known};
+use crate::scheduler::lookup::{InputKeys, LoadPlan, Loaded, Stores, follow, known};
 use crate::scheduler::task::OutputKeys;
-use crate::store::{NodeId, QueryKey, SaveEntry};
+use crate::store::{NodeId, SaveEntry};
 
 /// How a job ended.
 pub(super) enum Outcome {
@@ -64,7 +64,7 @@ impl From<StoreError> for Executed {
 /// What a look-up in the first store needs.
 pub(super) struct Recheck {
     pub(super) records: Vec<(u32, Digest)>,
-    pub(super) inputs: Vec<Vec<QueryKey>>,
+    pub(super) inputs: InputKeys,
     pub(super) outputs: Vec<u32>,
     pub(super) dead: HashSet<(usize, i64)>,
 }
@@ -72,8 +72,8 @@ pub(super) struct Recheck {
 impl Recheck {
     fn find(&self, stores: &Stores) -> Result<Option<Loaded>, StoreError> {
         let first = &stores[..stores.len().min(1)];
-        let mut candidates = known(first, &self.records, self.inputs.is_empty())?;
-        if !self.inputs.is_empty() {
+        let mut candidates = known(first, &self.records, self.inputs.keys.is_empty())?;
+        if !self.inputs.keys.is_empty() {
             for candidate in &mut candidates {
                 follow(first, candidate, &self.inputs)?;
             }
