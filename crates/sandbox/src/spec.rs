@@ -171,6 +171,9 @@ pub struct ProcessSpec {
     /// Gives the process a pseudo-terminal of this size as its standard streams and
     /// `/dev/console`; the other end is [`crate::Process::terminal`].
     pub terminal: Option<TerminalSize>,
+    /// Puts a small init before the program, which is then process 2: it hands signals on, also
+    /// those that process 1 would ignore, and reaps orphans. For `run`; a `RUN` step has none.
+    pub init: bool,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: u64,
     /// Resource limits; all others are those of the caller.
@@ -193,6 +196,7 @@ impl ProcessSpec {
             network: Network::Host,
             security: Security::Sandbox,
             terminal: None,
+            init: false,
             shm_size: DEFAULT_SHM_SIZE,
             rlimits: Vec::new(),
         }

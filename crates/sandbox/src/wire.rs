@@ -161,6 +161,7 @@ impl Plan {
             out.u32(size.rows.into());
             out.u32(size.columns.into());
         });
+        out.bool(spec.init);
         out.u64(spec.shm_size);
         out.list(&spec.rlimits, |out, limit| {
             out.u32(limit.resource);
@@ -211,6 +212,7 @@ fn read_spec(input: &mut Reader<'_>) -> io::Result<ProcessSpec> {
                 columns: u16::try_from(input.u32()?).map_err(|_| malformed())?,
             })
         })?,
+        init: input.bool()?,
         shm_size: input.u64()?,
         rlimits: input.list(|input| {
             Ok(Rlimit {

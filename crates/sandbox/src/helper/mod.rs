@@ -7,8 +7,10 @@
 
 mod devices;
 mod exec;
+mod init;
 mod mounts;
 mod program;
+mod root;
 mod stubs;
 mod users;
 
@@ -107,23 +109,20 @@ fn prepare_and_run(control: &UnixStream, plan: Plan) -> Result<Report, Report> {
     isolate(&spec)?;
     let mut layout = mounts::attach(&spec)?;
     let outcome = run_program(control, &spec, &filter, streams, &mut layout);
-    layout.stubs.remove();
+    layout.take_away();
     outcome
 }
 
 /// New namespaces for this process; the pid namespace begins with its next child.
 fn isolate(spec: &ProcessSpec) -> Result<(), Report> {
-    let mut flags = UnshareFlags::NEWNS
-        | UnshareFlags::NEWIPC
-        | UnshareFlags::NEWUTS
-        | UnshareFlags::NEWPID
-        | UnshareFlags::NEWCGROUP;
+    let mut flags =
+        UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWPID | UnshareFlags::NEWCGROUP;
     if spec.network == Network::None {
         flags |= UnshareFlags::NEWNET;
     }
     // SAFETY: UnshareFlags::FILES, whose effects the function warns of, is not among the flags.
     unsafe { rustix::thread::unshare_unsafe(flags) }
-        .step(|| "make namespaces (pid, mount, ipc, uts, cgroup, net)".to_owned())?;
+        .step(|| "make namespaces (pid, ipc, uts, cgroup, net)".to_owned())?;
     if spec.network == Network::None {
         devices::raise_loopback().step(|| "bring up `lo`".to_owned())?;
     }

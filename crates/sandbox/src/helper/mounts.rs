@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
 };
+use rustix::thread::UnshareFlags;
 
 use super::Step;
 use super::devices;
@@ -38,11 +39,19 @@ pub(super) struct Layout {
     /// The caller's root, still mounted.
     pub(super) old_root: OwnedFd,
     /// What to take away afterwards.
-    pub(super) stubs: Stubs,
+    stubs: Stubs,
+    /// The program's root without what is mounted below it.
+    root: OwnedFd,
+    /// The caller's mount namespace.
+    host: OwnedFd,
 }
 
 /// Makes the hierarchy and enters it.
 pub(super) fn attach(spec: &ProcessSpec) -> Result<Layout, Report> {
+    let host = open_path("/proc/self/ns/mnt", OFlags::RDONLY)?;
+    // SAFETY: UnshareFlags::FILES, whose effects the function warns of, is not among the flags.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }
+        .step(|| "make a mount namespace".to_owned())?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .step(|| "make mounts private".to_owned())?;
     let sysfs = sysfs(spec.security)?;
@@ -64,6 +73,8 @@ pub(super) fn attach(spec: &ProcessSpec) -> Result<Layout, Report> {
     let mut layout = Layout {
         old_root,
         stubs: Stubs::default(),
+        root: open_path("/", OFlags::PATH | OFlags::DIRECTORY)?,
+        host,
     };
     let result = layout.fill(
         spec,
@@ -76,7 +87,7 @@ pub(super) fn attach(spec: &ProcessSpec) -> Result<Layout, Report> {
         },
     );
     if let Err(report) = result {
-        layout.stubs.remove();
+        layout.take_away();
         return Err(report);
     }
     Ok(layout)
@@ -118,6 +129,22 @@ impl Layout {
             self.put_mount(mount, source.as_ref())?;
         }
         Ok(())
+    }
+
+    /// Ends the mount namespace, whose program has ended, and removes the mount points that were
+    /// made for it. A name that something is mounted on cannot be removed, so this process goes
+    /// back to the caller's namespace first and keeps only the bare root.
+    pub(super) fn take_away(&mut self) {
+        if self.stubs.is_empty() {
+            return;
+        }
+        let kind = Some(rustix::thread::LinkNameSpaceType::Mount);
+        let moved = rustix::thread::move_into_link_name_space(self.host.as_fd(), kind)
+            .and_then(|()| rustix::process::fchdir(&self.root))
+            .and_then(|()| rustix::process::chroot("."));
+        if moved.is_ok() {
+            self.stubs.remove();
+        }
     }
 
     fn put_mount(&mut self, mount: &ProcessMount, source: Option<&OwnedFd>) -> Result<(), Report> {
@@ -256,7 +283,7 @@ impl Scratch {
                 readonly,
             } => {
                 let place = self.directory(&name).step(target)?;
-                mount.attach(&place).map_err(mount_failure)?;
+                super::root::attach(mount, &place).step(target)?;
                 clone_below(&place, subpath, *readonly).map(Some).step(target)
             }
             MountSource::Bind { .. } | MountSource::Tmpfs { .. } => Ok(None),
@@ -270,27 +297,19 @@ impl Scratch {
     }
 }
 
+fn open_path(path: &str, flags: OFlags) -> Result<OwnedFd, Report> {
+    rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).step(|| format!("open `{path}`"))
+}
+
 /// Attaches the root and makes it this process's own; gives the old one.
 fn enter_root(spec: &ProcessSpec, scratch: &Scratch) -> Result<OwnedFd, Report> {
     let place = scratch.directory("root").step(|| "make a directory".to_owned())?;
-    spec.root.attach(&place).map_err(mount_failure)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let old_root = rustix::fs::open("/", flags, Mode::empty()).step(|| "open the old root".to_owned())?;
+    super::root::attach(&spec.root, &place).step(|| "attach the root".to_owned())?;
+    let old_root = open_path("/", OFlags::PATH | OFlags::DIRECTORY)?;
     rustix::process::chdir(&place).step(|| "enter the new root".to_owned())?;
     rustix::process::pivot_root(".", ".").step(|| "change the root".to_owned())?;
     rustix::process::chdir("/").step(|| "enter the new root".to_owned())?;
     Ok(old_root)
-}
-
-fn mount_failure(error: distil_rootfs::MountError) -> Report {
-    let errno = match &error {
-        distil_rootfs::MountError::Io { source, .. } => source.raw_os_error(),
-        _ => None,
-    };
-    Report::Setup {
-        step: error.to_string(),
-        errno: errno.unwrap_or(libc::EOPNOTSUPP),
-    }
 }
 
 /// The caller's file or directory of a bind mount.

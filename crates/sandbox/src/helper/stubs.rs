@@ -59,6 +59,11 @@ pub(super) struct Stubs {
 }
 
 impl Stubs {
+    /// Whether nothing was created.
+    pub(super) fn is_empty(&self) -> bool {
+        self.made.is_empty()
+    }
+
     /// The real path of the directory `path`, which is created with its parents when missing, and
     /// whether it was.
     pub(super) fn directory(&mut self, path: &Path) -> io::Result<(PathBuf, bool)> {
