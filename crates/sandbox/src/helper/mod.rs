@@ -10,7 +10,6 @@ mod exec;
 mod init;
 mod mounts;
 mod program;
-mod root;
 mod stubs;
 mod users;
 

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
+use distil_rootfs::MountError;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
@@ -283,7 +284,7 @@ impl Scratch {
                 readonly,
             } => {
                 let place = self.directory(&name).step(target)?;
-                super::root::attach(mount, &place).step(target)?;
+                mount.attach(&place).map_err(mount_failure)?;
                 clone_below(&place, subpath, *readonly).map(Some).step(target)
             }
             MountSource::Bind { .. } | MountSource::Tmpfs { .. } => Ok(None),
@@ -304,12 +305,23 @@ fn open_path(path: &str, flags: OFlags) -> Result<OwnedFd, Report> {
 /// Attaches the root and makes it this process's own; gives the old one.
 fn enter_root(spec: &ProcessSpec, scratch: &Scratch) -> Result<OwnedFd, Report> {
     let place = scratch.directory("root").step(|| "make a directory".to_owned())?;
-    super::root::attach(&spec.root, &place).step(|| "attach the root".to_owned())?;
+    spec.root.attach(&place).map_err(mount_failure)?;
     let old_root = open_path("/", OFlags::PATH | OFlags::DIRECTORY)?;
     rustix::process::chdir(&place).step(|| "enter the new root".to_owned())?;
     rustix::process::pivot_root(".", ".").step(|| "change the root".to_owned())?;
     rustix::process::chdir("/").step(|| "enter the new root".to_owned())?;
     Ok(old_root)
+}
+
+fn mount_failure(error: MountError) -> Report {
+    let errno = match &error {
+        MountError::Io { source, .. } => source.raw_os_error(),
+        _ => None,
+    };
+    Report::Setup {
+        step: error.to_string(),
+        errno: errno.unwrap_or(libc::EOPNOTSUPP),
+    }
 }
 
 /// The caller's file or directory of a bind mount.
