@@ -1,0 +1,5 @@
+//! The store as other crates and processes use it.
+
+mod basics;
+mod machine;
+mod processes;
