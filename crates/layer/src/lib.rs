@@ -13,6 +13,7 @@ mod copy;
 mod error;
 mod header;
 mod links;
+mod reader;
 mod settle;
 mod target;
 mod tree;

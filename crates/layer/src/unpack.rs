@@ -5,21 +5,22 @@
 //! finished image would, `..` stops at the root, and overlay's own attributes are dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use distil_oci::{DiffId, Digester};
-use distil_rootfs::{FileKind, NativeOwnership, Node, OpaqueXattr, Owner, Ownership, Timestamp, Xattrs};
+use distil_rootfs::{FileKind, NativeOwnership, Node, OpaqueXattr, Ownership, Timestamp, Xattrs};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::copy::{set_xattrs, times};
 use crate::error::{at, io_at};
+use crate::reader::{Member, MemberKind, Members};
 use crate::settle::whiteout;
 use crate::target::Target;
 use crate::writer::WHITEOUT_PREFIX;
@@ -97,11 +98,9 @@ pub fn unpack(reader: impl Read, dir: &Path, options: &UnpackOptions) -> Result<
         refused_devices: Vec::new(),
         buffer: vec![0; 256 << 10],
     };
-    {
-        let mut archive = tar::Archive::new(&mut stream);
-        for entry in archive.entries().map_err(read_error)? {
-            job.entry(&mut entry.map_err(read_error)?)?;
-        }
+    let mut members = Members::new(&mut stream);
+    while let Some(member) = members.next().map_err(read_error)? {
+        job.member(&member, &mut members)?;
     }
     // Whatever follows the end mark is hashed too.
     io::copy(&mut stream, &mut io::sink()).map_err(read_error)?;
@@ -158,16 +157,11 @@ struct Unpack<'o> {
 }
 
 impl Unpack<'_> {
-    fn entry(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<(), LayerError> {
-        let kind = entry.header().entry_type();
-        if kind.is_pax_global_extensions() {
-            return Ok(());
-        }
-        let raw = entry.path_bytes().into_owned();
-        let Some(path) = clean(&raw)? else {
+    fn member(&mut self, member: &Member, contents: &mut dyn Read) -> Result<(), LayerError> {
+        let Some(path) = clean(&member.path)? else {
             // The layer's root.
-            let (node, xattrs) = metadata(entry, FileKind::Dir, Path::new("/"))?;
-            self.dirs.insert(PathBuf::new(), (node, xattrs));
+            let node = node_of(member, FileKind::Dir, Path::new("/"))?;
+            self.dirs.insert(PathBuf::new(), (node, member.xattrs.clone()));
             return Ok(());
         };
         let (parent, name) = self.target.parent_of(&path)?;
@@ -175,31 +169,22 @@ impl Unpack<'_> {
         if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT_PREFIX) {
             return self.deletion(&parent, OsStr::from_bytes(hidden), &path);
         }
-        if kind.is_dir() {
-            return self.directory(entry, &path, &name);
-        }
-        if kind.is_hard_link() {
-            return self.hard_link(entry, &path, &name);
-        }
-        self.forget(&path)?;
-        if kind.is_symlink() {
-            return self.symlink(entry, &path, &name);
-        }
-        let special = match kind {
-            tar::EntryType::Char => FileKind::CharDevice,
-            tar::EntryType::Block => FileKind::BlockDevice,
-            tar::EntryType::Fifo => FileKind::Fifo,
-            tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
-                return self.file(entry, &path, &name);
-            }
-            _ => {
+        let special = match member.kind {
+            MemberKind::Directory => return self.directory(member, &path, &name),
+            MemberKind::HardLink => return self.hard_link(member, &path, &name),
+            MemberKind::File => return self.file(member, contents, &path, &name),
+            MemberKind::Symlink => return self.symlink(member, &path, &name),
+            MemberKind::CharDevice => FileKind::CharDevice,
+            MemberKind::BlockDevice => FileKind::BlockDevice,
+            MemberKind::Fifo => FileKind::Fifo,
+            MemberKind::Other => {
                 return Err(LayerError::BadEntry {
                     path,
                     reason: "its type is unknown",
                 });
             }
         };
-        self.special(entry, special, &path, &name)
+        self.special(member, special, &path, &name)
     }
 
     fn deletion(&mut self, parent: &Path, name: &OsStr, path: &Path) -> Result<(), LayerError> {
@@ -224,12 +209,7 @@ impl Unpack<'_> {
         }
     }
 
-    fn directory(
-        &mut self,
-        entry: &mut tar::Entry<'_, impl Read>,
-        path: &Path,
-        name: &OsStr,
-    ) -> Result<(), LayerError> {
+    fn directory(&mut self, member: &Member, path: &Path, name: &OsStr) -> Result<(), LayerError> {
         if self.target.kind(name)? != Some(FileKind::Dir) {
             let deleted = self.target.is_whiteout(name)?;
             self.forget(path)?;
@@ -239,24 +219,27 @@ impl Unpack<'_> {
             }
         }
         self.target.declare(path);
+        let node = node_of(member, FileKind::Dir, path)?;
         self.dirs
-            .insert(path.to_path_buf(), metadata(entry, FileKind::Dir, path)?);
+            .insert(path.to_path_buf(), (node, member.xattrs.clone()));
         Ok(())
     }
 
     fn file(
         &mut self,
-        entry: &mut tar::Entry<'_, impl Read>,
+        member: &Member,
+        contents: &mut dyn Read,
         path: &Path,
         name: &OsStr,
     ) -> Result<(), LayerError> {
-        let (node, xattrs) = metadata(entry, FileKind::File, path)?;
+        let node = node_of(member, FileKind::File, path)?;
+        self.forget(path)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(self.target.parent_fd(), name, flags, Mode::RUSR | Mode::WUSR)
             .map_err(at("create", path))?;
         let mut file = File::from(fd);
         loop {
-            let count = match entry.read(&mut self.buffer) {
+            let count = match contents.read(&mut self.buffer) {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -266,18 +249,12 @@ impl Unpack<'_> {
                 .map_err(io_at("write", path))?;
         }
         self.owner_and_mode(path, name, &node)?;
-        set_xattrs(&file, &xattrs);
+        set_xattrs(&file, &member.xattrs);
         rustix::fs::futimens(&file, &times(&node)).map_err(at("set the time of", path))
     }
 
-    fn hard_link(
-        &mut self,
-        entry: &mut tar::Entry<'_, impl Read>,
-        path: &Path,
-        name: &OsStr,
-    ) -> Result<(), LayerError> {
-        let raw = link_name(entry, path)?;
-        let target = clean(&raw)?.ok_or_else(|| LayerError::BadEntry {
+    fn hard_link(&mut self, member: &Member, path: &Path, name: &OsStr) -> Result<(), LayerError> {
+        let target = clean(link_name(member, path)?)?.ok_or_else(|| LayerError::BadEntry {
             path: path.to_path_buf(),
             reason: "it is a hard link to the root directory",
         })?;
@@ -307,16 +284,12 @@ impl Unpack<'_> {
         group.map_or_else(|| path.to_path_buf(), |(first, _)| first.clone())
     }
 
-    fn symlink(
-        &mut self,
-        entry: &mut tar::Entry<'_, impl Read>,
-        path: &Path,
-        name: &OsStr,
-    ) -> Result<(), LayerError> {
-        let target = OsString::from_vec(link_name(entry, path)?);
-        let (node, _) = metadata(entry, FileKind::Symlink, path)?;
+    fn symlink(&mut self, member: &Member, path: &Path, name: &OsStr) -> Result<(), LayerError> {
+        let target = OsStr::from_bytes(link_name(member, path)?);
+        let node = node_of(member, FileKind::Symlink, path)?;
+        self.forget(path)?;
         let parent = self.target.parent_fd();
-        rustix::fs::symlinkat(target.as_os_str(), parent, name).map_err(at("create", path))?;
+        rustix::fs::symlinkat(target, parent, name).map_err(at("create", path))?;
         self.options
             .ownership
             .chown(parent.as_fd(), name, node.owner())
@@ -327,12 +300,13 @@ impl Unpack<'_> {
 
     fn special(
         &mut self,
-        entry: &mut tar::Entry<'_, impl Read>,
+        member: &Member,
         kind: FileKind,
         path: &Path,
         name: &OsStr,
     ) -> Result<(), LayerError> {
-        let (node, _) = metadata(entry, kind, path)?;
+        let node = node_of(member, kind, path)?;
+        self.forget(path)?;
         if node.is_whiteout() {
             return Err(LayerError::BadEntry {
                 path: path.to_path_buf(),
@@ -450,94 +424,41 @@ fn clean(raw: &[u8]) -> Result<Option<PathBuf>, LayerError> {
     Ok((!clean.as_os_str().is_empty()).then_some(clean))
 }
 
-fn link_name(entry: &tar::Entry<'_, impl Read>, path: &Path) -> Result<Vec<u8>, LayerError> {
-    match entry.link_name_bytes() {
-        Some(name) if !name.is_empty() && !name.contains(&0) => Ok(name.into_owned()),
-        _ => Err(LayerError::BadEntry {
+fn link_name<'m>(member: &'m Member, path: &Path) -> Result<&'m [u8], LayerError> {
+    if member.link.is_empty() || member.link.contains(&0) {
+        return Err(LayerError::BadEntry {
             path: path.to_path_buf(),
             reason: "it is a link without a target",
-        }),
+        });
     }
+    Ok(&member.link)
 }
 
-/// Mode, owner, time, device and attributes from header and PAX records.
-fn metadata(
-    entry: &mut tar::Entry<'_, impl Read>,
-    kind: FileKind,
-    path: &Path,
-) -> Result<(Node, Xattrs), LayerError> {
-    let bad = |reason| LayerError::BadEntry {
-        path: path.to_path_buf(),
-        reason,
+/// Mode, owner, time and device of a member.
+fn node_of(member: &Member, kind: FileKind, path: &Path) -> Result<Node, LayerError> {
+    let id = |id: u64, reason| {
+        u32::try_from(id).map_err(|_| LayerError::BadEntry {
+            path: path.to_path_buf(),
+            reason,
+        })
     };
-    let header = entry.header();
-    let id = |id: io::Result<u64>| id.ok().and_then(|id| u32::try_from(id).ok());
-    let owner = Owner {
-        uid: id(header.uid()).ok_or_else(|| bad("its user id is no 32-bit number"))?,
-        gid: id(header.gid()).ok_or_else(|| bad("its group id is no 32-bit number"))?,
-    };
-    let mode = header.mode().map_err(|_| bad("its mode is no number"))? & 0o7777;
-    let seconds = header.mtime().map_err(|_| bad("its time is no number"))?;
-    let device = |part: io::Result<Option<u32>>| part.ok().flatten().unwrap_or(0);
-    let rdev = match kind {
-        FileKind::CharDevice | FileKind::BlockDevice => {
-            rustix::fs::makedev(device(header.device_major()), device(header.device_minor()))
-        }
-        _ => 0,
-    };
-    let mut mtime = Timestamp {
-        secs: i64::try_from(seconds).unwrap_or(i64::MAX),
-        nanos: 0,
-    };
-    let mut xattrs = Xattrs::new();
-    let records = entry.pax_extensions().map_err(read_error)?;
-    for record in records.into_iter().flatten() {
-        let record = record.map_err(read_error)?;
-        let key = record.key_bytes();
-        if key == b"mtime" {
-            mtime = parse_time(record.value_bytes()).ok_or_else(|| bad("its time is no number"))?;
-        } else if let Some(name) = key.strip_prefix(b"SCHILY.xattr.")
-            && !is_overlay(name)
-        {
-            xattrs.push((OsString::from_vec(name.to_vec()), record.value_bytes().to_vec()));
-        }
-    }
-    let node = Node {
+    let (major, minor) = member.device;
+    let is_device = matches!(kind, FileKind::CharDevice | FileKind::BlockDevice);
+    Ok(Node {
         kind,
-        mode,
-        uid: owner.uid,
-        gid: owner.gid,
+        mode: member.mode,
+        uid: id(member.uid, "its user id is no 32-bit number")?,
+        gid: id(member.gid, "its group id is no 32-bit number")?,
         size: 0,
-        mtime,
-        rdev,
+        mtime: member.mtime,
+        rdev: if is_device {
+            rustix::fs::makedev(major, minor)
+        } else {
+            0
+        },
         nlink: 1,
         dev: 0,
         ino: 0,
-    };
-    Ok((node, xattrs))
-}
-
-/// Attributes that would speak to the overlay that the layer is later part of.
-fn is_overlay(name: &[u8]) -> bool {
-    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
-}
-
-/// PAX time: seconds, possibly negative, with any number of decimals.
-fn parse_time(text: &[u8]) -> Option<Timestamp> {
-    let text = std::str::from_utf8(text).ok()?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let secs: i64 = whole.parse().ok()?;
-    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-    let nanos: u32 = digits.parse().ok()?;
-    if !whole.starts_with('-') || nanos == 0 {
-        return Some(Timestamp { secs, nanos });
-    }
-    Some(Timestamp {
-        secs: secs.checked_sub(1)?,
-        nanos: 1_000_000_000 - nanos,
     })
 }
 

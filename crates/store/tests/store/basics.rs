@@ -463,7 +463,7 @@ fn destroy_removes_the_store_and_nothing_else() {
     let id = layer(&store, 1, None);
     let closed = store.layers().path(id).join("work/work");
     fs::create_dir_all(&closed).expect("creates");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).expect("closes");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("closes");
     assert!(matches!(Store::destroy(&root), Err(StoreError::InUse { .. })));
     drop(store);
     fs::write(root.join("mine.txt"), b"keep").expect("writes");
