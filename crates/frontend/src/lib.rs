@@ -3,7 +3,8 @@
 //! [`convert`] lowers a parsed Dockerfile to the graph that BuildKit's frontend
 //! makes of it, byte for byte, and the image config beside it. It does no I/O:
 //! base images come from an [`ImageResolver`], ignore files as patterns in
-//! [`Options`].
+//! [`Options`]. A caller first asks [`check_frontend`], then parses, then converts;
+//! the graph is `conversion.definition`, printed by `to_json_text` or `encode`.
 
 mod convert;
 mod git;
@@ -15,5 +16,6 @@ mod text;
 mod values;
 
 pub use convert::{Conversion, StageInfo, convert};
+pub use lower::check_frontend;
 pub use options::{NoCache, Options, OptionsError};
 pub use resolver::{ImageName, ImageRequest, ImageResolver, ResolveError, ResolveMode, ResolvedImage};

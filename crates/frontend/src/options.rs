@@ -142,24 +142,23 @@ impl Options {
                     reason,
                 })?;
         }
-        // The build argument wins over the attribute of the same meaning.
-        if let Some(name) = options
-            .build_args
-            .get("BUILDKIT_SANDBOX_HOSTNAME")
-            .filter(|name| !name.is_empty())
-        {
+        Ok(options)
+    }
+
+    /// The options with what control arguments (`BUILDKIT_*`) say, which win over
+    /// the fields of the same meaning.
+    pub(crate) fn with_control_args(&self) -> Result<Self, OptionsError> {
+        let mut options = self.clone();
+        let given = |key: &str| self.build_args.get(key);
+        if let Some(name) = given("BUILDKIT_SANDBOX_HOSTNAME").filter(|name| !name.is_empty()) {
             options.hostname.clone_from(name);
         }
-        if let Some(namespace) = options.build_args.get("BUILDKIT_CACHE_MOUNT_NS") {
+        if let Some(namespace) = given("BUILDKIT_CACHE_MOUNT_NS") {
             options.cache_namespace.clone_from(namespace);
         }
-        if let Some(value) = options
-            .build_args
-            .get("BUILDKIT_MULTI_PLATFORM")
-            .filter(|value| !value.is_empty())
-        {
+        if let Some(value) = given("BUILDKIT_MULTI_PLATFORM").filter(|value| !value.is_empty()) {
             options.multi_platform = parse_bool(value).ok_or_else(|| OptionsError::Value {
-                key: "build-arg:BUILDKIT_MULTI_PLATFORM".to_owned(),
+                key: "BUILDKIT_MULTI_PLATFORM".to_owned(),
                 value: value.clone(),
                 reason: "use true or false".to_owned(),
             })?;

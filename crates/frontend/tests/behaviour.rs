@@ -271,6 +271,32 @@ fn the_epoch_dates_history_and_directories() {
 }
 
 #[test]
+fn control_arguments_win() {
+    let mut options = options();
+    for (key, value) in [
+        ("BUILDKIT_SANDBOX_HOSTNAME", "here"),
+        ("BUILDKIT_CACHE_MOUNT_NS", "team"),
+        ("BUILDKIT_MULTI_PLATFORM", "1"),
+    ] {
+        options.build_args.insert(key.to_owned(), value.to_owned());
+    }
+    let text = "FROM a\nRUN --mount=type=cache,target=/c true\n";
+    let conversion = lower(text, &options, &Images::default()).unwrap();
+    let json = conversion.definition.to_json_text().unwrap();
+    for wanted in ["\"hostname\": \"here\"", "\"ID\": \"team//c\"", "[linux/amd64 "] {
+        assert!(json.contains(wanted), "{wanted} is not in {json}");
+    }
+    options
+        .build_args
+        .insert("BUILDKIT_MULTI_PLATFORM".to_owned(), "maybe".to_owned());
+    assert!(
+        lower(text, &options, &Images::default())
+            .unwrap_err()
+            .contains("maybe")
+    );
+}
+
+#[test]
 fn attributes_are_checked() {
     let attrs = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
     let read = |key: &str, value: &str| Options::from_attrs(&attrs(key, value));
@@ -295,7 +321,6 @@ fn attributes_are_checked() {
         ("force-network-mode", "bridge"),
         ("memory", "-5"),
         ("shm-size", "64m"),
-        ("build-arg:BUILDKIT_MULTI_PLATFORM", "maybe"),
     ] {
         let error = read(key, value).unwrap_err().to_string();
         assert!(error.contains(key) || error.contains(value), "{error}");

@@ -10,7 +10,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use distil_frontend::{
-    Conversion, ImageName, ImageRequest, ImageResolver, Options, ResolveError, ResolvedImage, convert,
+    Conversion, ImageName, ImageRequest, ImageResolver, Options, ResolveError, ResolvedImage, check_frontend,
+    convert,
 };
 use distil_llb::Definition;
 use distil_oci::{Layout, Platform};
@@ -221,6 +222,7 @@ fn run(case: &Case, session: &str, images: &Images) -> Result<Conversion, String
             .collect::<Vec<_>>()
             .join("\n    ")
     };
+    check_frontend(source, &options).map_err(|error| shown(vec![error]))?;
     let dockerfile = distil_dockerfile::parse(source).map_err(shown)?;
     convert(&dockerfile, source, &options, images).map_err(shown)
 }

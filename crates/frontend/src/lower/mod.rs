@@ -16,6 +16,8 @@ mod remote;
 mod run;
 mod stages;
 
+pub use directives::check_frontend;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use distil_dockerfile::expand::Expander;
@@ -78,7 +80,10 @@ pub(crate) fn lower(
             Diagnostic::of_file("the file has no stage to build").with_help("add `FROM IMAGE`")
         ));
     }
-    directives::check_syntax(dockerfile, options).map_err(one)?;
+    let options = &options
+        .with_control_args()
+        .map_err(|error| one(Diagnostic::of_file(error.to_string())))?;
+    check_frontend(source, options).map_err(one)?;
     directives::check_lint_options(dockerfile, options).map_err(one)?;
     check_ignore_patterns(options).map_err(one)?;
     let mut lowering = Lowering::new(dockerfile, source, options, images);

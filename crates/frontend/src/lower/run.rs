@@ -51,7 +51,8 @@ impl Lowering<'_> {
         exec.extra_hosts = hosts
             .map(|(host, ip)| pb::HostIp {
                 host: host.clone(),
-                ip: ip.to_string(),
+                // As Go prints it: an IPv4 address in IPv6 clothes is an IPv4 address.
+                ip: ip.to_canonical().to_string(),
             })
             .collect();
         if self.options.shm_size > 0 {
