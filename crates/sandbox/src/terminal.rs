@@ -261,10 +261,11 @@ impl Relay<'_> {
     /// Waits for something to do and does it; false when the process's end is closed.
     fn step(&mut self, forwarder: &mut Forwarder, process: &Process) -> io::Result<bool> {
         let (signals, master, input) = self.wait(&forwarder.pipe.read)?;
-        if signals && forwarder.forward(process) {
-            if let Some(size) = size(self.output) {
-                set_size(&self.master, size)?;
-            }
+        if signals
+            && forwarder.forward(process)
+            && let Some(size) = size(self.output)
+        {
+            set_size(&self.master, size)?;
         }
         if input {
             self.read_input();

@@ -79,7 +79,7 @@ pub(super) fn attach(spec: &ProcessSpec) -> Result<Layout, Report> {
     };
     let result = layout.fill(
         spec,
-        Given {
+        &Given {
             sysfs,
             cgroup,
             hosts,
@@ -104,14 +104,14 @@ struct Given {
 }
 
 impl Layout {
-    fn fill(&mut self, spec: &ProcessSpec, given: Given) -> Result<(), Report> {
+    fn fill(&mut self, spec: &ProcessSpec, given: &Given) -> Result<(), Report> {
         self.make_directory("/proc")?;
         devices::mount_dev(self, spec)?;
         self.put_directory(&given.sysfs, "/sys")?;
-        if let Some(cgroup) = &given.cgroup {
-            if Path::new("/sys/fs/cgroup").is_dir() {
-                self.put_directory(cgroup, "/sys/fs/cgroup")?;
-            }
+        if let Some(cgroup) = &given.cgroup
+            && Path::new("/sys/fs/cgroup").is_dir()
+        {
+            self.put_directory(cgroup, "/sys/fs/cgroup")?;
         }
         if spec.security == Security::Sandbox {
             hide("/sys/firmware")?;
@@ -284,7 +284,7 @@ impl Scratch {
                 readonly,
             } => {
                 let place = self.directory(&name).step(target)?;
-                mount.attach(&place).map_err(mount_failure)?;
+                mount.attach(&place).map_err(|error| mount_failure(&error))?;
                 clone_below(&place, subpath, *readonly).map(Some).step(target)
             }
             MountSource::Bind { .. } | MountSource::Tmpfs { .. } => Ok(None),
@@ -305,7 +305,7 @@ fn open_path(path: &str, flags: OFlags) -> Result<OwnedFd, Report> {
 /// Attaches the root and makes it this process's own; gives the old one.
 fn enter_root(spec: &ProcessSpec, scratch: &Scratch) -> Result<OwnedFd, Report> {
     let place = scratch.directory("root").step(|| "make a directory".to_owned())?;
-    spec.root.attach(&place).map_err(mount_failure)?;
+    spec.root.attach(&place).map_err(|error| mount_failure(&error))?;
     let old_root = open_path("/", OFlags::PATH | OFlags::DIRECTORY)?;
     rustix::process::chdir(&place).step(|| "enter the new root".to_owned())?;
     rustix::process::pivot_root(".", ".").step(|| "change the root".to_owned())?;
@@ -313,8 +313,8 @@ fn enter_root(spec: &ProcessSpec, scratch: &Scratch) -> Result<OwnedFd, Report> 
     Ok(old_root)
 }
 
-fn mount_failure(error: MountError) -> Report {
-    let errno = match &error {
+fn mount_failure(error: &MountError) -> Report {
+    let errno = match error {
         MountError::Io { source, .. } => source.raw_os_error(),
         _ => None,
     };

@@ -315,7 +315,7 @@ fn init() {
 fn doctor() {
     let directory = tempfile::tempdir().unwrap();
     let input = distil_sandbox::doctor::DoctorInput {
-        store_root: directory.path().to_owned(),
+        store_root: directory.path().join("not/yet"),
     };
     for check in distil_sandbox::doctor::checks(&input) {
         let name = check.name;
@@ -326,4 +326,5 @@ fn doctor() {
         );
         assert!(check.state != distil_sandbox::doctor::State::Missing || check.fix.is_some());
     }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }

@@ -1,11 +1,12 @@
 //! Nothing outlives the caller, however it dies.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::fixture::Root;
+use crate::fixture::{Root, TestUser};
 use crate::{Case, own_program};
 
 pub(crate) const CASES: &[Case] = &[
@@ -61,10 +62,11 @@ impl Drop for Holder {
 
 /// Starts the holder; gives it and the directory of its root.
 fn hold(mark: &str) -> (Holder, String) {
-    let child = own_program(&["hold", &stubborn(mark)])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    start_holder(own_program(&["hold", &stubborn(mark)]), mark)
+}
+
+fn start_holder(mut command: Command, mark: &str) -> (Holder, String) {
+    let child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut holder = Holder(child);
     let mut lines = BufReader::new(holder.0.stdout.take().unwrap()).lines();
     let directory = lines.next().unwrap().unwrap();
@@ -138,4 +140,44 @@ fn dropped_process() {
     let own = std::process::id();
     let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap();
     assert_eq!(children, "", "no zombie is left");
+}
+
+/// What the outer process of a user namespace does: it passes on the exit code, signals, and its
+/// own death, and starts quickly.
+pub(crate) fn outer_process(user: &TestUser) -> bool {
+    std::panic::catch_unwind(|| {
+        let mut times: Vec<u128> = (0..15)
+            .map(|_| {
+                let start = Instant::now();
+                let status = user.command(&["program", "exit", "42"]).status().unwrap();
+                assert_eq!(status.code(), Some(42));
+                start.elapsed().as_micros()
+            })
+            .collect();
+        times.sort_unstable();
+        println!("    entering a user namespace, with setpriv: p50 {} us", times[7]);
+
+        let mut waiting = user
+            .command(&["program", "die-of-signal"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0; 6];
+        waiting.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+        // SAFETY: a plain system call on the id of our child.
+        unsafe { libc::kill(waiting.id() as i32, libc::SIGTERM) };
+        assert_eq!(waiting.wait().unwrap().signal(), Some(libc::SIGTERM));
+
+        let mark = format!("mark-outer-{}", std::process::id());
+        let (mut holder, _) = start_holder(user.command(&["program", "hold", &stubborn(&mark)]), &mark);
+        let start = Instant::now();
+        holder.0.kill().unwrap();
+        holder.0.wait().unwrap();
+        assert_gone(&mark, start);
+        println!(
+            "test user::outer_process ... ok ({} ms until all was gone)",
+            start.elapsed().as_millis()
+        );
+    })
+    .is_ok()
 }

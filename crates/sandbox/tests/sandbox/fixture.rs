@@ -190,19 +190,24 @@ impl TestUser {
         Some(user)
     }
 
-    /// Runs `tests as-user` as the user.
-    pub(crate) fn run_tests(&self, filter: &[&str]) -> bool {
+    /// This test program as the user, with the role `as-user`.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let home = self.directory.path().join("home");
-        std::io::stdout().flush().unwrap();
-        let status = Command::new("/usr/bin/setpriv")
+        let mut command = Command::new("/usr/bin/setpriv");
+        command
             .args(["--reuid", &self.name, "--regid", &self.name, "--init-groups"])
             .arg(self.directory.path().join("tests"))
             .arg("as-user")
-            .args(filter)
+            .args(arguments)
             .env("TMPDIR", &home)
-            .current_dir(&home)
-            .status();
-        status.is_ok_and(|status| status.success())
+            .current_dir(&home);
+        command
+    }
+
+    /// Runs the tests as the user.
+    pub(crate) fn run_tests(&self, filter: &[&str]) -> bool {
+        std::io::stdout().flush().unwrap();
+        self.command(filter).status().is_ok_and(|status| status.success())
     }
 }
 

@@ -3,6 +3,12 @@
 //! No libtest here: the test program is also the sandbox's helper, the program inside it, and the
 //! victim that is killed, so it needs a `main` of its own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test program; clippy knows only libtest's"
+)]
+
 mod cases;
 mod confinement;
 mod death;
@@ -37,7 +43,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["program", rest @ ..] => programs::run(rest),
-        ["as-user", filter @ ..] => as_user(filter),
+        ["as-user", "program", rest @ ..] => as_user(|| programs::run(rest)),
+        ["as-user", filter @ ..] => as_user(|| verdict(run_all("user", filter))),
         _ => as_root(&words),
     }
 }
@@ -58,7 +65,10 @@ fn as_root(words: &[&str]) -> ExitCode {
         .collect();
     let root = run_all("root", &filter);
     let user = match fixture::TestUser::new() {
-        Some(user) => user.run_tests(&filter),
+        Some(user) => {
+            let outer = filter.is_empty() || filter.contains(&"outer");
+            user.run_tests(&filter) && (!outer || death::outer_process(&user))
+        }
         None => {
             println!("skipped as a user: no useradd, newuidmap or setpriv");
             true
@@ -71,8 +81,8 @@ fn as_root(words: &[&str]) -> ExitCode {
     }
 }
 
-/// The same tests inside a user namespace.
-fn as_user(filter: &[&str]) -> ExitCode {
+/// Something inside a user namespace.
+fn as_user(inside: impl FnOnce() -> ExitCode) -> ExitCode {
     if userns::needed() {
         match userns::enter() {
             Err(error) => println!("cannot enter a user namespace: {error}"),
@@ -80,7 +90,11 @@ fn as_user(filter: &[&str]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     assert!(userns::inside());
-    if run_all("user", filter) {
+    inside()
+}
+
+fn verdict(passed: bool) -> ExitCode {
+    if passed {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

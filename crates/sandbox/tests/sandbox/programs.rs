@@ -12,6 +12,12 @@ pub(crate) fn run(words: &[&str]) -> ExitCode {
         ["syscalls"] => syscalls(),
         ["hold", script] => hold(script),
         ["terminal", script] => terminal(script),
+        ["forward", script] => return forward(script),
+        ["exit", code] => return ExitCode::from(code.parse::<u8>().unwrap()),
+        ["die-of-signal"] => {
+            println!("ready");
+            std::thread::sleep(std::time::Duration::from_secs(30));
+        }
         _ => return ExitCode::from(99),
     }
     ExitCode::SUCCESS
@@ -19,24 +25,17 @@ pub(crate) fn run(words: &[&str]) -> ExitCode {
 
 /// Calls what Docker's profile refuses and prints the error numbers.
 fn syscalls() {
-    let null = std::ptr::null::<libc::c_char>();
-    let calls: [(&str, &dyn Fn() -> libc::c_long); 6] = [
-        // SAFETY: none of the calls touches memory of this process.
-        ("keyctl", &|| unsafe { libc::syscall(libc::SYS_keyctl, 0, 0, 0) }),
-        ("unshare", &|| unsafe {
-            libc::syscall(libc::SYS_unshare, libc::CLONE_NEWNS)
-        }),
-        ("mount", &|| unsafe {
-            libc::syscall(libc::SYS_mount, null, null, null, 0, null)
-        }),
-        ("bpf", &|| unsafe { libc::syscall(libc::SYS_bpf, 0, null, 0) }),
-        ("clone3", &|| unsafe { libc::syscall(libc::SYS_clone3, null, 0) }),
-        ("newuser", &|| unsafe {
-            libc::syscall(libc::SYS_unshare, libc::CLONE_NEWUSER)
-        }),
+    let calls = [
+        ("keyctl", libc::SYS_keyctl, 0),
+        ("unshare", libc::SYS_unshare, libc::CLONE_NEWNS),
+        ("mount", libc::SYS_mount, 0),
+        ("bpf", libc::SYS_bpf, 0),
+        ("clone3", libc::SYS_clone3, 0),
+        ("newuser", libc::SYS_unshare, libc::CLONE_NEWUSER),
     ];
-    for (name, call) in calls {
-        let result = call();
+    for (name, number, argument) in calls {
+        // SAFETY: none of the calls touches memory of this process with these arguments.
+        let result = unsafe { libc::syscall(number, argument, 0, 0, 0, 0) };
         let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
         println!("{name} {result} {errno}");
     }
@@ -63,4 +62,12 @@ fn terminal(script: &str) {
     let (input, output) = (rustix::stdio::stdin(), rustix::stdio::stdout());
     let status = distil_sandbox::terminal::relay(&mut process, input, output).unwrap();
     println!("code {}", status.code());
+}
+
+/// Runs a script without a terminal and passes signals on.
+fn forward(script: &str) -> ExitCode {
+    let root = Root::new();
+    let mut process = Sandbox::spawn(&root.shell(script), Stdio::inherited()).unwrap();
+    let status = distil_sandbox::terminal::wait_forwarding_signals(&mut process).unwrap();
+    ExitCode::from(status.code())
 }

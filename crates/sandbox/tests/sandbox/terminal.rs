@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("resize", resize),
     ("console", console),
     ("settings_come_back", settings_come_back),
+    ("signals_without_a_terminal", signals_without_a_terminal),
 ];
 
 /// The test's end of a terminal and the program that has the other one.
@@ -137,4 +138,30 @@ fn settings_come_back() {
     session.expect("code 3");
     let after = rustix::termios::tcgetattr(&session.slave).unwrap();
     assert!(after.local_modes.contains(rustix::termios::LocalModes::ICANON));
+}
+
+fn signals_without_a_terminal() {
+    for (script, signals, code) in [
+        (
+            "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done",
+            1,
+            5,
+        ),
+        ("trap '' TERM; echo ready; while :; do sleep 0.05; done", 3, 137),
+    ] {
+        let mut child = own_program(&["forward", script])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0; 6];
+        child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+        for _ in 0..signals {
+            // The script may be ready before its starter catches signals, and equal signals that
+            // wait at the same time count once.
+            std::thread::sleep(Duration::from_millis(100));
+            // SAFETY: a plain system call on the id of our child.
+            unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{script}");
+    }
 }
