@@ -129,10 +129,10 @@ fn set_shadow_dates(path: &Path, epoch: UnixTime) -> Result<(), NormaliseError> 
     let mut changed = String::with_capacity(text.len());
     for line in text.lines() {
         let mut fields: Vec<String> = line.split(':').map(str::to_owned).collect();
-        if let Some(field) = fields.get_mut(2) {
-            if field.parse().is_ok_and(|found: i64| found > day) {
-                *field = day.to_string();
-            }
+        if let Some(field) = fields.get_mut(2)
+            && field.parse().is_ok_and(|found: i64| found > day)
+        {
+            *field = day.to_string();
         }
         changed.push_str(&fields.join(":"));
         changed.push('\n');

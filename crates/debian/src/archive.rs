@@ -201,10 +201,9 @@ impl Archive<'_> {
         let release = Release::parse(&signed).map_err(wrong)?;
         release.check(&source.suite, now).map_err(wrong)?;
         let name = release_name(source);
-        if let Some(known) = self.cache.read_release(&name)? {
-            if let Some(date) = self.known_date(&known, now) {
-                release.check_not_before(date).map_err(wrong)?;
-            }
+        let known = self.cache.read_release(&name)?;
+        if let Some(date) = known.and_then(|bytes| self.known_date(&bytes, now)) {
+            release.check_not_before(date).map_err(wrong)?;
         }
         self.cache.write_release(&name, &bytes)?;
         Ok(AcceptedRelease {

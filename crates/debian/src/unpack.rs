@@ -452,13 +452,11 @@ impl<'a> Unpacker<'a> {
             return Err(self.refuse(path, "the root is no file"));
         };
         let name = name.to_owned();
-        if let Some((known, fd)) = &self.last_parent {
-            if known == parent {
-                return Ok(Place {
-                    parent: Arc::clone(fd),
-                    name,
-                });
-            }
+        if let Some((known, fd)) = &self.last_parent
+            && known == parent
+        {
+            let parent = Arc::clone(fd);
+            return Ok(Place { parent, name });
         }
         let fd = match self.root.open_path(parent) {
             Ok(fd) => fd,
