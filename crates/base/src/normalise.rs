@@ -43,15 +43,16 @@ const REMOVED: [&str; 17] = [
     "var/log/bootstrap.log",
 ];
 
+/// Directories whose files go; those that packages ship in them stay.
+const CLEARED: [&str; 3] = ["var/lib/apt/lists", "var/cache/apt", "var/log/apt"];
+
 /// Directories whose contents go.
-const EMPTIED: [&str; 9] = [
-    "var/lib/apt/lists",
-    "var/cache/apt",
-    "var/log/apt",
+const EMPTIED: [&str; 7] = [
     "var/lib/dpkg/updates",
     "tmp",
     "var/tmp",
     "run/mount",
+    "dev",
     "proc",
     "sys",
 ];
@@ -68,10 +69,12 @@ pub fn normalise(plan: &Plan, target: &Path) -> Result<(), NormaliseError> {
     for name in REMOVED {
         remove_file(&target.join(name))?;
     }
-    for name in EMPTIED {
-        empty_directory(&target.join(name))?;
+    for name in CLEARED {
+        empty_directory(&target.join(name), false)?;
     }
-    empty_directory(&target.join("dev"))?;
+    for name in EMPTIED {
+        empty_directory(&target.join(name), true)?;
+    }
     for name in ["etc/shadow", "etc/shadow-"] {
         set_shadow_dates(&target.join(name), plan.epoch)?;
     }
@@ -96,7 +99,8 @@ fn remove_file(path: &Path) -> Result<(), NormaliseError> {
     absent_is_fine(fs::remove_file(path)).map_err(failed(path))
 }
 
-fn empty_directory(path: &Path) -> Result<(), NormaliseError> {
+/// Removes the files below a directory, and with `whole` the directories too.
+fn empty_directory(path: &Path, whole: bool) -> Result<(), NormaliseError> {
     // A link in this place would lead out of the tree.
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => {}
@@ -107,12 +111,11 @@ fn empty_directory(path: &Path) -> Result<(), NormaliseError> {
         let entry = entry.map_err(failed(path))?;
         let child = entry.path();
         let kind = entry.file_type().map_err(failed(&child))?;
-        let removed = if kind.is_dir() {
-            fs::remove_dir_all(&child)
-        } else {
-            fs::remove_file(&child)
-        };
-        removed.map_err(failed(&child))?;
+        match (kind.is_dir(), whole) {
+            (true, true) => fs::remove_dir_all(&child).map_err(failed(&child))?,
+            (true, false) => empty_directory(&child, false)?,
+            (false, _) => fs::remove_file(&child).map_err(failed(&child))?,
+        }
     }
     Ok(())
 }

@@ -204,3 +204,6 @@ fn apt_sources(recipe: &Recipe, indexes: &Indexes, mirror: Option<&str>) -> Stri
         .collect();
     paragraphs.join("\n")
 }
+
+#[cfg(test)]
+mod tests;
