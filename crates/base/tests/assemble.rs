@@ -1,6 +1,11 @@
 //! `debian:bookworm-slim` from the real archive, as root and in a user namespace:
 //! the trees must be equal and apt must work in them. Skipped without root, without
 //! `unshare`, or when the archive cannot be reached.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and tells what it skips"
+)]
 
 use std::error::Error;
 use std::ffi::OsStr;

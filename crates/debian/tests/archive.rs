@@ -1,4 +1,8 @@
 //! The small archive of `testdata/make.sh`, whole and broken.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking and tells what it skips"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

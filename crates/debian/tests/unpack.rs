@@ -1,4 +1,9 @@
 //! Packages into a directory: the good ones of `testdata`, and hostile ones made here.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and tells what it skips"
+)]
 
 use std::fs;
 use std::io::Write;
@@ -100,7 +105,8 @@ fn tarball(entries: &[Entry<'_>]) -> Vec<u8> {
         header.set_entry_type(*kind);
         header.set_mode(if kind.is_dir() { 0o755 } else { 0o644 });
         header.set_mtime(1_600_000_000);
-        (header.set_uid(0), header.set_gid(0));
+        header.set_uid(0);
+        header.set_gid(0);
         let body = if kind.is_file() { content.as_bytes() } else { &[] };
         if kind.is_symlink() || kind.is_hard_link() {
             header.as_gnu_mut().unwrap().linkname[..content.len()].copy_from_slice(content.as_bytes());
@@ -123,9 +129,9 @@ fn deb(directory: &Path, name: &str, control: &str, entries: &[Entry<'_>]) -> Pa
         ("control.tar", &control),
         ("data.tar", &tarball(entries)),
     ] {
-        write!(
+        writeln!(
             file,
-            "{member:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n",
+            "{member:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`",
             0,
             0,
             0,
