@@ -205,13 +205,20 @@ impl Dialer {
         // The C library's look-up cannot be cut short, so it gets a thread that may outlive the question.
         let (sender, receiver) = mpsc::channel();
         let question = host.clone();
-        thread::spawn(move || {
+        let lookup = move || {
             let answer = (question.as_str(), port)
                 .to_socket_addrs()
                 .map(Iterator::collect::<Vec<_>>);
             // Nobody listens any more after the limit.
             let _ = sender.send(answer);
-        });
+        };
+        if let Err(error) = thread::Builder::new()
+            .name("name lookup".to_owned())
+            .spawn(lookup)
+        {
+            let reason = error.to_string();
+            return Err(Unreachable::Lookup { host, reason });
+        }
         let reason = match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Ok(addresses)) if !addresses.is_empty() => return Ok(addresses),
             Ok(Ok(_)) => "it has no address".to_owned(),

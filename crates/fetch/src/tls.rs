@@ -1,12 +1,16 @@
 //! Whom to trust.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustls::pki_types::CertificateDer;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::FetchError;
 
@@ -53,16 +57,17 @@ impl TrustRoots {
         Ok(files)
     }
 
-    fn store(&self) -> Result<RootCertStore, FetchError> {
-        let mut store = RootCertStore::empty();
+    /// All trusted certificates.
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, FetchError> {
+        let mut all = Vec::new();
         for path in self.files()? {
-            add_file(&mut store, &path)?;
+            all.extend(read_file(&path)?);
         }
-        Ok(store)
+        Ok(all)
     }
 }
 
-fn add_file(store: &mut RootCertStore, path: &Path) -> Result<(), FetchError> {
+fn read_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, FetchError> {
     let wrong = |reason: String| FetchError::Roots {
         path: path.to_owned(),
         reason,
@@ -70,12 +75,72 @@ fn add_file(store: &mut RootCertStore, path: &Path) -> Result<(), FetchError> {
     let text = fs::read(path).map_err(|error| wrong(error.to_string()))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let certificates = certificates.map_err(|error| wrong(error.to_string()))?;
-    // Bundles hold a few certificates that the library cannot use; the others still count.
-    let (added, _) = store.add_parsable_certificates(certificates);
-    if added == 0 {
+    if certificates.is_empty() {
         return Err(wrong("it holds no certificate in PEM form".to_owned()));
     }
-    Ok(())
+    Ok(certificates)
+}
+
+/// The usual verification, and one case more: a server that shows a certificate which is itself in the bundle.
+///
+/// Such are the certificates that `openssl req -x509` makes for private servers. They are marked as authorities, for
+/// which the library refuses them as servers; OpenSSL and Go take them.
+#[derive(Debug)]
+struct Verifier {
+    usual: Arc<WebPkiServerVerifier>,
+    trusted: HashSet<CertificateDer<'static>>,
+}
+
+impl Verifier {
+    fn is_trusted_itself(&self, certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
+        let known = self.trusted.contains(certificate);
+        let parsed = ParsedCertificate::try_from(certificate);
+        known && parsed.is_ok_and(|parsed| rustls::client::verify_server_name(&parsed, name).is_ok())
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let usual = self
+            .usual
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match usual {
+            // Its time was looked at before: an expired certificate is another error.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::Other(_) | CertificateError::UnknownIssuer,
+            )) if self.is_trusted_itself(end_entity, server_name) => Ok(ServerCertVerified::assertion()),
+            usual => usual,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
 }
 
 /// The TLS settings, made at first use: reading the bundle costs milliseconds that a build without network saves.
@@ -97,15 +162,28 @@ impl LazyTls {
         if let Some(config) = self.config.get() {
             return Ok(Arc::clone(config));
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder.map_err(|error| FetchError::Tls {
+        let failed = |reason: String| FetchError::Tls {
             host: String::new(),
-            reason: error.to_string(),
-        })?;
-        let config = builder
-            .with_root_certificates(self.roots.store()?)
-            .with_no_client_auth();
+            reason,
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let trusted = self.roots.certificates()?;
+        let mut store = RootCertStore::empty();
+        // Bundles hold a few certificates that the library cannot use; the others still count.
+        store.add_parsable_certificates(trusted.iter().cloned());
+        let usual =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider)).build();
+        let usual = usual.map_err(|error| failed(error.to_string()))?;
+        let verifier = Verifier {
+            usual,
+            trusted: trusted.into_iter().collect(),
+        };
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.map_err(|error| failed(error.to_string()))?;
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let config = builder.with_no_client_auth();
         Ok(Arc::clone(self.config.get_or_init(|| Arc::new(config))))
     }
 }

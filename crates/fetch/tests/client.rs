@@ -1,6 +1,10 @@
 //! The client against real sockets: a small server that can misbehave.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by a panic and tell when they are skipped"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -445,4 +449,113 @@ fn connections_are_reused() {
         assert_eq!(client.send(&request).unwrap().bytes(10).unwrap(), b"ok");
     }
     assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+/// A TLS server of OpenSSL's with a certificate for 127.0.0.1, as `openssl req -x509` makes it; ended when dropped.
+struct TlsServer {
+    server: std::process::Child,
+    url: String,
+    certificate: std::path::PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Drop for TlsServer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn tls_server(extensions: &[&str]) -> Option<TlsServer> {
+    use std::process::{Command, Stdio};
+    let directory = tempfile::tempdir().unwrap();
+    let (key, certificate) = (
+        directory.path().join("key.pem"),
+        directory.path().join("cert.pem"),
+    );
+    let mut command = Command::new("openssl");
+    command.args([
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test", "-days", "2", "-keyout",
+    ]);
+    command.arg(&key).arg("-out").arg(&certificate);
+    for extension in extensions {
+        command.args(["-addext", extension]);
+    }
+    let Ok(output) = command.output() else {
+        println!("skipped: `openssl` is not installed");
+        return None;
+    };
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let mut command = Command::new("openssl");
+    command
+        .args(["s_server", "-quiet", "-www", "-accept", &address, "-key"])
+        .arg(&key)
+        .arg("-cert")
+        .arg(&certificate);
+    let server = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    for _ in 0..200 {
+        if TcpStream::connect(&address).is_ok() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Some(TlsServer {
+        server,
+        url: format!("https://{address}/"),
+        certificate,
+        _directory: directory,
+    })
+}
+
+fn fetch_tls(server: &TlsServer, trusted: bool) -> Result<u16, FetchError> {
+    let roots = if trusted {
+        distil_fetch::TrustRoots {
+            bundle: Some(server.certificate.clone()),
+            extra: vec![],
+        }
+    } else {
+        distil_fetch::TrustRoots::default()
+    };
+    let client = Client::new(ClientConfig { roots, ..config() });
+    client
+        .send(&Request::get(&server.url).unwrap())
+        .map(|response| response.status())
+}
+
+#[test]
+fn only_trusted_certificates_are_taken() {
+    // Marked as an authority, which is what `openssl req -x509` does by itself, and not so marked.
+    for mark in [
+        "basicConstraints=critical,CA:TRUE",
+        "basicConstraints=critical,CA:FALSE",
+    ] {
+        let Some(server) = tls_server(&["subjectAltName=IP:127.0.0.1", mark]) else {
+            return;
+        };
+        assert_eq!(fetch_tls(&server, true).unwrap(), 200, "{mark}");
+        let error = fetch_tls(&server, false).unwrap_err();
+        assert!(
+            matches!(error, FetchError::Tls { .. } | FetchError::Roots { .. }) && !error.is_unreachable(),
+            "{error}"
+        );
+    }
+    let Some(server) = tls_server(&["subjectAltName=DNS:other.example"]) else {
+        return;
+    };
+    assert!(matches!(fetch_tls(&server, true), Err(FetchError::Tls { .. })));
 }
