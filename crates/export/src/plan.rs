@@ -7,7 +7,7 @@ use std::thread;
 use distil_layer::Compression;
 use distil_oci::{Descriptor, DiffId, Digest, History, ImageConfig, Manifest, Reference, media_type};
 use distil_snapshot::Snapshotter;
-use distil_store::{LayerId, NewImage, Timestamp};
+use distil_store::{LayerId, NewImage, Resource, Store, Timestamp};
 
 use crate::config::{LayerHistory, finish};
 use crate::image::layer;
@@ -73,14 +73,15 @@ pub fn store_image(
     )?;
     let config_bytes = config.to_json();
     let store = snapshots.store();
-    let id = store.blobs().put(&config_bytes)?;
     let layers = diff_ids
         .iter()
         .map(|diff_id| layer(snapshots, *diff_id, Compression::Uncompressed));
     let layers = layers.collect::<Result<Vec<_>, _>>()?;
-    let manifest = Manifest::new(Descriptor::of(media_type::CONFIG, &config_bytes), layers).to_json();
-    store.blobs().put(&manifest)?;
-    let manifest = Descriptor::of(media_type::MANIFEST, &manifest);
+    let config_descriptor = Descriptor::of(media_type::CONFIG, &config_bytes);
+    let id = config_descriptor.digest;
+    let manifest_bytes = Manifest::new(config_descriptor, layers).to_json();
+    let manifest = Descriptor::of(media_type::MANIFEST, &manifest_bytes);
+    put_blobs(store, &[(id, &config_bytes), (manifest.digest, &manifest_bytes)])?;
     let image = NewImage {
         config: id,
         manifest: Some(manifest.digest),
@@ -92,6 +93,22 @@ pub fn store_image(
     let names: Vec<Reference> = plan.names.iter().map(|name| name.clone().or_latest()).collect();
     store.images().put(&image, &names, now)?;
     Ok(StoredImage { id, config, manifest })
+}
+
+/// Stores blobs that are not there yet. A build that is cached makes the same ones again, and then writes no file.
+fn put_blobs(store: &Store, blobs: &[(Digest, &[u8])]) -> Result<(), ExportError> {
+    let mut stored = true;
+    for (digest, _) in blobs {
+        stored &= store.blobs().is_stored(digest)?;
+    }
+    let held: Vec<Resource> = blobs.iter().map(|(digest, _)| Resource::Blob(*digest)).collect();
+    if stored && store.hold(&held)? {
+        return Ok(());
+    }
+    for (_, bytes) in blobs {
+        store.blobs().put(bytes)?;
+    }
+    Ok(())
 }
 
 /// The diff IDs of the layers, with times rewritten where that is asked for.
