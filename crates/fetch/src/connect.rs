@@ -19,13 +19,17 @@ use ureq::unversioned::transport::{
 };
 use url::Url;
 
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, is_loopback};
 use crate::redact::shown;
 use crate::tls::LazyTls;
 use crate::{FetchError, Proxies, ProxyError};
 
 /// Bytes read and written at once.
 const BUFFER: usize = 128 << 10;
+/// Longest wait during a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The same on this machine, where a server that speaks plain http may wait for the end of a line for ever.
+const LOCAL_HANDSHAKE: Duration = Duration::from_secs(1);
 /// Longest answer to CONNECT.
 const MAX_CONNECT_ANSWER: usize = 16 << 10;
 
@@ -277,6 +281,17 @@ impl Dialer {
         let name = ServerName::try_from(bare).map_err(|error| failed(error.to_string()))?;
         let connection =
             ClientConnection::new(self.tls.get()?, name).map_err(|error| failed(error.to_string()))?;
+        let limit = if is_loopback(url) {
+            LOCAL_HANDSHAKE
+        } else {
+            HANDSHAKE
+        }
+        .min(self.read_timeout);
+        let set_limit = |wire: &Wire, limit| {
+            let set = wire.socket().set_read_timeout(Some(limit));
+            set.map_err(|error| failed(error.to_string()))
+        };
+        set_limit(&wire, limit)?;
         let mut stream = StreamOwned::new(connection, wire);
         // The handshake is done now, so that its failures are told from those of the transfer.
         while stream.conn.is_handshaking() {
@@ -286,11 +301,12 @@ impl Dialer {
                 .map_err(|error| match error.kind() {
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => FetchError::Timeout {
                         url: shown(url),
-                        after: self.read_timeout,
+                        after: limit,
                     },
                     _ => failed(error.to_string()),
                 })?;
         }
+        set_limit(&stream.sock, self.read_timeout)?;
         Ok(Wire::Tls(Box::new(stream)))
     }
 }

@@ -56,16 +56,21 @@ impl Remote {
     pub fn resolve(&self, name: &Reference) -> Result<Descriptor, RegistryError> {
         self.at_endpoints(name, |endpoint| {
             let rest = format!("manifests/{}", tag_or_digest(name));
-            let response = self.call(
-                endpoint,
-                name,
-                false,
-                &|url| Ok(manifest_accept(Request::head(url)?)),
-                &rest,
-            )?;
-            match described(&response, name) {
-                Some(descriptor) => Ok(descriptor),
+            let head = |url: &str| Ok(manifest_accept(Request::head(url)?));
+            let described = match self.call(endpoint, name, false, &head, &rest) {
                 // Old registries and mirrors leave the headers out.
+                Ok(response) => described(&response, name),
+                // Some do not know HEAD. And an answer to GET has words, one to HEAD has not.
+                Err(
+                    RegistryError::NotFound { .. }
+                    | RegistryError::Status {
+                        status: 405 | 501, ..
+                    },
+                ) => None,
+                Err(error) => return Err(error),
+            };
+            match described {
+                Some(descriptor) => Ok(descriptor),
                 None => self
                     .document(endpoint, name, &rest)
                     .map(|(descriptor, _)| descriptor),
@@ -158,7 +163,8 @@ impl Remote {
         {
             return Ok(scheme);
         }
-        let scheme = match self.client.send(&Request::get(&format!("https://{host}/v2/"))?) {
+        let probe = Request::get(&format!("https://{host}/v2/"))?.repeatable(false);
+        let scheme = match self.client.send(&probe) {
             Ok(_) => "https",
             Err(FetchError::Offline { url }) => return Err(FetchError::Offline { url }.into()),
             Err(_) => "http",

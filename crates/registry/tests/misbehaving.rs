@@ -50,8 +50,10 @@ struct Behaviour {
     busy: AtomicUsize,
     /// Answers everything with this status and body.
     refuse: Option<(&'static str, &'static str)>,
-    /// Answers HEAD with 404, as some proxies do.
-    no_head: bool,
+    /// Answers HEAD with this status, without telling anything.
+    head: Option<&'static str>,
+    /// Waits for the end of a line when it is greeted in TLS.
+    mute: bool,
     given: AtomicUsize,
     used: AtomicUsize,
     log: Mutex<Vec<String>>,
@@ -101,6 +103,9 @@ fn handle(mut stream: TcpStream, behaviour: &Behaviour, host: &str) {
         let mut line = Vec::new();
         // Bytes and not text: a TLS greeting comes here too.
         if reader.read_until(b'\n', &mut line).is_err() || line.is_empty() || line[0] == 0x16 {
+            if behaviour.mute {
+                thread::sleep(Duration::from_secs(20));
+            }
             let _ = stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n");
             return;
         }
@@ -164,8 +169,8 @@ fn answer(stream: &mut TcpStream, seen: &Seen, behaviour: &Behaviour, host: &str
         );
         return reply(stream, "401 Who", &challenge, b"", usize::MAX);
     }
-    if seen.line.starts_with("HEAD") && behaviour.no_head {
-        return reply(stream, "200 OK", "", b"", 0);
+    if let Some(status) = behaviour.head.filter(|_| seen.line.starts_with("HEAD")) {
+        return reply(stream, status, "", b"", 0);
     }
     if seen.path().contains("/manifests/") {
         let head = format!(
@@ -429,12 +434,25 @@ fn answers_are_never_taken_for_silence() {
 }
 
 #[test]
-fn registries_without_digest_headers_work() {
+fn registries_without_digest_headers_or_head_work() {
+    for head in ["200 OK", "404 No", "405 Not", "501 Unsupported"] {
+        let server = start(Behaviour {
+            head: Some(head),
+            ..Behaviour::default()
+        });
+        assert_eq!(pull(&server, NoCredentials).unwrap(), layer());
+    }
+}
+
+#[test]
+fn servers_that_wait_for_a_line_are_spoken_to_in_plain_http() {
     let server = start(Behaviour {
-        no_head: true,
+        mute: true,
         ..Behaviour::default()
     });
+    let started = std::time::Instant::now();
     assert_eq!(pull(&server, NoCredentials).unwrap(), layer());
+    assert!(started.elapsed() < Duration::from_secs(4));
 }
 
 #[test]
