@@ -488,3 +488,6 @@ fn read_start_error(input: &mut Reader<'_>) -> io::Result<StartError> {
         _ => return Err(malformed()),
     })
 }
+
+#[cfg(test)]
+mod tests;
