@@ -139,21 +139,16 @@ impl Dir for PlainDir {
     }
 }
 
-/// Opens `name` for reading when it is a regular file.
+/// Opens `name`, which a look-up said to be a regular file. One that was exchanged for a
+/// pipe or device since does not block; the reader sees a wrong size.
 pub(super) fn open_regular(dir: &OwnedFd, dir_path: &Path, name: &OsStr) -> Result<File, TreeError> {
-    let path = || dir_path.join(name);
-    let wrong = || TreeError::WrongKind {
-        path: path(),
-        expected: "regular file",
-    };
-    let fd = match sys::open_file_at(dir, name) {
+    match sys::open_file_at(dir, name) {
+        Ok(fd) => Ok(File::from(fd)),
         // A link, a socket or a device without a driver.
-        Err(Errno::LOOP | Errno::NXIO | Errno::NODEV) => return Err(wrong()),
-        other => other.map_err(|err| TreeError::io("open", &path(), err))?,
-    };
-    let stat = rustix::fs::fstat(&fd).map_err(|err| TreeError::io("stat", &path(), err))?;
-    if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
-        return Err(wrong());
+        Err(Errno::LOOP | Errno::NXIO | Errno::NODEV) => Err(TreeError::WrongKind {
+            path: dir_path.join(name),
+            expected: "regular file",
+        }),
+        Err(err) => Err(TreeError::io("open", &dir_path.join(name), err)),
     }
-    Ok(File::from(fd))
 }

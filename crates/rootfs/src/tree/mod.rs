@@ -106,7 +106,7 @@ pub trait Dir: Send + Sync {
     fn lookup(&self, name: &OsStr) -> Result<Option<Node>, TreeError>;
     /// Opens a directory below this one.
     fn open_dir(&self, name: &OsStr) -> Result<Box<dyn Dir>, TreeError>;
-    /// Opens a regular file for reading; anything else is [`TreeError::WrongKind`].
+    /// Opens for reading what [`Dir::lookup`] or [`Dir::entries`] said to be a regular file.
     fn open_file(&self, name: &OsStr) -> Result<File, TreeError>;
     /// Target of a symbolic link.
     fn read_link(&self, name: &OsStr) -> Result<OsString, TreeError>;

@@ -159,7 +159,11 @@ pub(super) fn open_dir(root: Box<dyn Dir>, path: &Path) -> Result<Box<dyn Dir>, 
 pub(super) fn open_file(root: Box<dyn Dir>, path: &Path) -> Result<File, TreeError> {
     let at = walk(root, path, true)?;
     match at.node {
-        Some(_) => at.dir().open_file(&at.tail[0]),
+        Some(node) if node.kind.is_file() => at.dir().open_file(&at.tail[0]),
+        Some(_) => Err(TreeError::WrongKind {
+            path: at.path(),
+            expected: "regular file",
+        }),
         None if at.tail.is_empty() => Err(TreeError::WrongKind {
             path: at.path(),
             expected: "regular file",
