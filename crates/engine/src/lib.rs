@@ -1,1 +1,154 @@
-//! The engine: operations, build life, build cache, progress.
+//! The engine: what LLB operations do, the life of a build, the build cache, progress.
+//!
+//! An [`Engine`] works on one store. [`Engine::build`] turns a Dockerfile into layers and an image config;
+//! what becomes of them is the exporter's matter.
+
+mod assemble;
+mod build;
+mod cache;
+pub mod cache_map;
+mod contexts;
+mod error;
+mod foreign;
+mod links;
+mod ops;
+pub mod progress;
+mod progress_adapter;
+mod resolver;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::assemble::DebianAssembler;
+use distil_oci::Platform;
+use distil_registry::Remote;
+use distil_snapshot::{SnapshotMode, SnapshotOptions, Snapshotter};
+use distil_solver::{Solver, SolverConfig};
+use distil_sources::{Assembler, BasesPolicy, ImageError, ImageProvider, ProviderOptions};
+use distil_store::{Prune, Store, Timestamp};
+
+pub use assemble::DebianArchive;
+pub use build::{BuildRequest, BuildResult, Failure};
+pub use contexts::DockerfileText;
+pub use error::BuildError;
+
+/// Name of the main build context.
+pub const MAIN_CONTEXT: &str = "context";
+
+/// What an engine works with; read from the environment by the caller.
+pub struct EngineConfig {
+    /// Directory of the store.
+    pub root: PathBuf,
+    /// How snapshots are made.
+    pub snapshots: SnapshotMode,
+    /// The user namespace map of this process; see [`distil_snapshot::describe_id_maps`].
+    pub id_map: String,
+    /// Whether this process lives in a user namespace.
+    pub in_user_namespace: bool,
+    /// Processes of RUN at once.
+    pub exec_slots: usize,
+    /// Platform of this machine.
+    pub host: Platform,
+    /// The host's `/etc/resolv.conf`.
+    pub resolv_conf: Vec<u8>,
+    /// OCI layouts asked for image names first.
+    pub image_layouts: Vec<PathBuf>,
+    /// Where base images come from.
+    pub bases: BasesPolicy,
+    /// The registry client.
+    pub remote: Arc<Remote>,
+    /// Fetches packages.
+    pub fetcher: Arc<distil_fetch::Client>,
+    /// Where packages come from.
+    pub debian: DebianArchive,
+    /// Time of the build.
+    pub now: Timestamp,
+}
+
+/// Builds on one store. Everything made through an engine is kept at least until it is dropped.
+pub struct Engine {
+    pub(crate) store: Store,
+    pub(crate) snapshotter: Snapshotter,
+    pub(crate) solver: Solver,
+    pub(crate) config: EngineConfig,
+}
+
+impl Engine {
+    /// Opens the store and what belongs to it.
+    ///
+    /// # Errors
+    /// When the store cannot be opened, or snapshots cannot be made here.
+    pub fn open(config: EngineConfig) -> Result<Self, BuildError> {
+        let store = Store::open(&config.root)?;
+        let options = SnapshotOptions {
+            mode: config.snapshots,
+            id_map: config.id_map.clone(),
+            in_user_namespace: config.in_user_namespace,
+            ..SnapshotOptions::default()
+        };
+        let snapshotter = Snapshotter::open(&store, options);
+        snapshotter.register_producer();
+        let solver = Solver::new(SolverConfig {
+            stores: vec![cache::store(Arc::new(store.clone()), &config.id_map, config.now)],
+            flight: Some(cache::single_flight(Arc::new(store.clone()))),
+            exec_slots: config.exec_slots,
+            ..SolverConfig::default()
+        });
+        Ok(Self {
+            store,
+            snapshotter,
+            solver,
+            config,
+        })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The snapshots of the store.
+    pub fn snapshotter(&self) -> &Snapshotter {
+        &self.snapshotter
+    }
+
+    fn image_provider(&self, named_layouts: BTreeMap<String, PathBuf>) -> Result<ImageProvider, ImageError> {
+        ImageProvider::new(
+            self.store.clone(),
+            self.snapshotter.clone(),
+            ProviderOptions {
+                layouts: self.config.image_layouts.clone(),
+                named_layouts,
+                policy: self.config.bases,
+                remote: Arc::clone(&self.config.remote),
+                assembler: self.assembler(),
+                now: self.config.now,
+            },
+        )
+    }
+
+    fn assembler(&self) -> Arc<dyn Assembler> {
+        Arc::new(DebianAssembler {
+            store: self.store.clone(),
+            snapshotter: self.snapshotter.clone(),
+            archive: self.config.debian.clone(),
+            fetcher: Arc::clone(&self.config.fetcher),
+            host: self.config.host.clone(),
+            now: self.config.now,
+        })
+    }
+
+    /// Ends the work of this engine: everything made is carried to the disk, and the build cache gives up its
+    /// least recently used records until the store takes at most `limit` bytes.
+    ///
+    /// # Errors
+    /// When the disk cannot be written.
+    pub fn finish(&self, limit: u64) -> Result<(), BuildError> {
+        self.store.sync()?;
+        if self.store.total_size()? > limit {
+            self.store.collect(Prune::ToSize(limit))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,279 @@
+//! `debian:*` without a registry: packages unpacked, configured in the sandbox, stored as an image.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use distil_base::{ConfigureStep, DebianImage, Plan, Recipe};
+use distil_debian::{Archive, ArchiveSources, DownloadCache, Keyring};
+use distil_oci::{Descriptor, Digest, Manifest, Platform, Reference, media_type};
+use distil_rootfs::Mount;
+use distil_sandbox::exit::ExitStatus;
+use distil_sandbox::{Network, ProcessSpec, Sandbox, Stdio};
+use distil_snapshot::{CommitOptions, Snapshotter};
+use distil_sources::{Assembled, Assembler, ImageError, Transfer};
+use distil_store::{LockMode, NewImage, Store, Timestamp};
+
+/// Bucket of manifest and config digests by plan key.
+const PLANS: &str = "assembled-plans";
+/// Bytes of output of a failed configuration that are shown.
+const TAIL: usize = 4096;
+
+/// Where the Debian archive is read from.
+#[derive(Debug, Clone, Default)]
+pub struct DebianArchive {
+    /// One archive for everything, in place of the host's and the built-in ones.
+    pub mirror: Option<String>,
+    /// Name and text of the host's apt source files.
+    pub host_sources: Vec<(String, String)>,
+    /// Folder that keeps downloaded indexes and packages.
+    pub downloads: PathBuf,
+}
+
+/// Assembles Debian images.
+pub(crate) struct DebianAssembler {
+    pub(crate) store: Store,
+    pub(crate) snapshotter: Snapshotter,
+    pub(crate) archive: DebianArchive,
+    pub(crate) fetcher: Arc<distil_fetch::Client>,
+    pub(crate) host: Platform,
+    pub(crate) now: Timestamp,
+}
+
+impl Assembler for DebianAssembler {
+    fn covers(&self, reference: &Reference) -> bool {
+        DebianImage::from_reference(reference).is_some()
+    }
+
+    fn assemble(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        report: &dyn Fn(Transfer),
+    ) -> Result<Assembled, ImageError> {
+        let failed = |detail: String| ImageError::Assemble {
+            name: reference.to_string(),
+            detail,
+        };
+        let Some(image) = DebianImage::from_reference(reference) else {
+            return Err(failed("there is no recipe for this name".into()));
+        };
+        if !crate::foreign::runs(&platform.architecture) {
+            return Err(failed(format!(
+                "this machine ({}) cannot run the configuration of packages for {}: install qemu-user-static \
+                 and binfmt-support, or build for {}",
+                self.host, platform, self.host
+            )));
+        }
+        // One process assembles, the others find its image.
+        let _turn = self
+            .store
+            .lock(&format!("assemble {reference} {platform}"), LockMode::Exclusive)?;
+        self.run(reference, &Recipe::debian(&image), platform, report)
+            .map_err(|error| match error {
+                Problem::Store(error) => error,
+                Problem::Other(detail) => failed(detail),
+            })
+    }
+}
+
+/// What goes wrong on the way: errors of the store keep their type.
+enum Problem {
+    Store(ImageError),
+    Other(String),
+}
+
+impl<E: Into<ImageError>> From<E> for Problem {
+    fn from(error: E) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+fn other(error: &(dyn std::error::Error + 'static)) -> Problem {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    Problem::Other(text)
+}
+
+impl DebianAssembler {
+    fn run(
+        &self,
+        reference: &Reference,
+        recipe: &Recipe,
+        platform: &Platform,
+        report: &dyn Fn(Transfer),
+    ) -> Result<Assembled, Problem> {
+        let step = |name: &str, done: bool| {
+            report(Transfer {
+                name: name.to_owned(),
+                current: u64::from(done),
+                total: 1,
+                done,
+            });
+        };
+        let keyring = Keyring::debian().map_err(|error| other(&error))?;
+        let cache = DownloadCache::open(&self.archive.downloads).map_err(|error| other(&error))?;
+        let host: Vec<_> = self
+            .archive
+            .host_sources
+            .iter()
+            .flat_map(|(name, text)| distil_debian::parse_apt_sources(name, text))
+            .collect();
+        let sources = ArchiveSources::for_release(recipe.codename, self.archive.mirror.as_deref(), &host);
+        let cancel = AtomicBool::new(false);
+        let archive = Archive {
+            sources: &sources,
+            cache: &cache,
+            fetcher: self.fetcher.as_ref(),
+            keyring: &keyring,
+            cancel: &cancel,
+        };
+        step("read package indexes", false);
+        // Debian calls amd64 and arm64 as OCI does; the plan refuses others.
+        let indexes = archive
+            .update(&platform.architecture, self.now.0 / 1_000_000_000)
+            .map_err(|error| other(&error))?;
+        let plan = distil_base::plan(recipe, platform, &indexes, None).map_err(|error| other(&error))?;
+        step("read package indexes", true);
+        if let Some(known) = self.known(&plan)? {
+            return Ok(known);
+        }
+        let total = plan.download_size();
+        let sizes = Mutex::new(0);
+        let progress = |_package: usize, size: u64| {
+            *sizes.lock().unwrap_or_else(PoisonError::into_inner) += size;
+        };
+        step("download packages", false);
+        let debs = archive
+            .download(&indexes, &plan.package_ids(), &progress)
+            .map_err(|error| other(&error))?;
+        drop(indexes);
+        let current = sizes
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .min(total);
+        report(Transfer {
+            name: "download packages".into(),
+            current,
+            total,
+            done: true,
+        });
+        let active = self.snapshotter.prepare(&[])?;
+        let target = active.upper_dir();
+        step("unpack", false);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let preinst =
+            distil_base::unpack(&plan, &debs, &target, threads, &cancel).map_err(|error| other(&error))?;
+        step("unpack", true);
+        step("configure", false);
+        configure(&ConfigureStep::new(&plan, &preinst), &target)?;
+        distil_base::normalise(&plan, &target).map_err(|error| other(&error))?;
+        step("configure", true);
+        let layer = active.commit(CommitOptions::default())?;
+        self.keep(reference, &plan, layer.id)
+    }
+
+    /// The image that the same packages gave before.
+    fn known(&self, plan: &Plan) -> Result<Option<Assembled>, Problem> {
+        let value = self
+            .store
+            .get_value(PLANS, plan.key().as_bytes())
+            .map_err(ImageError::from)?;
+        let Some(id) = value.and_then(|value| <[u8; 32]>::try_from(value).ok()) else {
+            return Ok(None);
+        };
+        let Some(image) = self
+            .store
+            .images()
+            .get(&Digest::from_bytes(id))
+            .map_err(ImageError::from)?
+        else {
+            return Ok(None);
+        };
+        let Some(manifest) = image.manifest else {
+            return Ok(None);
+        };
+        if self.snapshotter.tree(&image.layers).is_err() {
+            return Ok(None);
+        }
+        let blobs = self.store.blobs();
+        Ok(Some(Assembled {
+            manifest: blobs.read(&manifest).map_err(ImageError::from)?,
+            config: blobs.read(&image.id).map_err(ImageError::from)?,
+        }))
+    }
+
+    /// Stores the image under its name.
+    fn keep(
+        &self,
+        reference: &Reference,
+        plan: &Plan,
+        layer: distil_store::LayerId,
+    ) -> Result<Assembled, Problem> {
+        let diff_id = self.snapshotter.diff_id(layer)?;
+        let size = self.snapshotter.info(layer)?.tar_size.unwrap_or(0);
+        let mut config = distil_base::image_config(plan);
+        config.rootfs.diff_ids = vec![diff_id];
+        let config = config.to_json();
+        let manifest = Manifest::new(
+            Descriptor::of(media_type::CONFIG, &config),
+            vec![Descriptor::new(media_type::LAYER, diff_id.0, size)],
+        )
+        .to_json();
+        let blobs = self.store.blobs();
+        let id = blobs.put(&config).map_err(ImageError::from)?;
+        let image = NewImage {
+            config: id,
+            manifest: Some(blobs.put(&manifest).map_err(ImageError::from)?),
+            platform: plan.platform.to_string(),
+            layers: vec![layer],
+            blobs: Vec::new(),
+            created: Timestamp(plan.epoch * 1_000_000_000),
+        };
+        self.store
+            .images()
+            .put(&image, &[reference.clone().without_digest()], self.now)
+            .map_err(ImageError::from)?;
+        distil_sources::mark_base(&self.store, &id)?;
+        self.store
+            .set_value(PLANS, plan.key().as_bytes(), Some(id.as_bytes()))
+            .map_err(ImageError::from)?;
+        Ok(Assembled { manifest, config })
+    }
+}
+
+/// Runs the configuration with `root` as its root directory.
+fn configure(step: &ConfigureStep, root: &std::path::Path) -> Result<(), Problem> {
+    let mount = Mount::Bind {
+        path: root.to_owned(),
+        readonly: false,
+    };
+    let mut spec = ProcessSpec::new(mount, step.args.iter().map(OsString::from).collect());
+    spec.env = step.env.iter().map(OsString::from).collect();
+    spec.network = Network::None;
+    let mut tail = Vec::new();
+    let mut process = Sandbox::spawn(&spec, Stdio::captured()).map_err(|error| other(&error))?;
+    let status = process
+        .wait_with_output(|_, data| {
+            tail.extend_from_slice(data);
+            let excess = tail.len().saturating_sub(TAIL);
+            tail.drain(..excess);
+        })
+        .map_err(|error| other(&error))?;
+    match status {
+        ExitStatus::Code(0) => Ok(()),
+        status => Err(Problem::Other(format!(
+            "configuring the packages ended with {}:\n{}",
+            status.code(),
+            String::from_utf8_lossy(&tail)
+        ))),
+    }
+}

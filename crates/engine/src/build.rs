@@ -1,0 +1,225 @@
+//! The life of a build: Dockerfile to graph to layers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use distil_frontend::{Conversion, Options};
+use distil_llb::Definition;
+use distil_oci::{History, ImageConfig, Platform};
+use distil_solver::{CancelToken, Mode, SolveOptions};
+use distil_sources::{ImageProvider, ImageRequest, PullPolicy};
+use distil_store::LayerId;
+
+use crate::Engine;
+use crate::contexts::{self, DockerfileText};
+use crate::error::BuildError;
+use crate::ops::{self, OpEnvironment, Output};
+use crate::progress::ProgressSink;
+use crate::progress_adapter::Adapter;
+use crate::resolver::Resolver;
+
+/// What to build.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The Dockerfile.
+    pub dockerfile: DockerfileText,
+    /// Folders by context name; the main one is [`MAIN_CONTEXT`].
+    pub contexts: BTreeMap<String, PathBuf>,
+    /// OCI layouts by the name that a named context's `oci-layout://` gives them.
+    pub layouts: BTreeMap<String, PathBuf>,
+    /// Everything that decides the graph; ignore patterns are filled in by the engine.
+    pub options: Options,
+    /// Values of secrets by id.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Whether steps may be executed, or only the cache looked at.
+    pub mode: Mode,
+}
+
+/// What a build made.
+#[derive(Debug, Clone)]
+pub struct BuildResult {
+    /// The root file system, lowest layer first.
+    pub layers: Vec<LayerId>,
+    /// The image config without layers and times.
+    pub image: ImageConfig,
+    /// Layers that came with the base image: their times are never rewritten.
+    pub base_layers: usize,
+    /// History of the base image, whose times are never rewritten either.
+    pub base_history: Vec<History>,
+    /// The platform of the result.
+    pub platform: Platform,
+    /// `SOURCE_DATE_EPOCH` in seconds.
+    pub epoch: Option<i64>,
+    /// Full names of the bases that distil assembled from packages.
+    pub assembled_bases: Vec<String>,
+}
+
+/// A build that failed, with the place in the Dockerfile.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failure {
+    /// What went wrong.
+    #[source]
+    pub error: BuildError,
+    /// First and last line of the instruction that it belongs to, from 1.
+    pub lines: Option<(u32, u32)>,
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        Self { error, lines: None }
+    }
+}
+
+impl Engine {
+    /// Converts the Dockerfile to its graph, looking up base images, and runs nothing.
+    ///
+    /// # Errors
+    /// When the Dockerfile is not valid or a base image cannot be had.
+    pub fn convert(
+        &self,
+        request: &BuildRequest,
+        sink: Arc<dyn ProgressSink>,
+    ) -> Result<Conversion, Failure> {
+        let adapter = Adapter::new(sink);
+        let provider = self.provider(request)?;
+        self.conversion(request, &provider, &adapter)
+    }
+
+    /// Builds. Everything it makes is held by the engine's lease until the engine is dropped.
+    ///
+    /// # Errors
+    /// When the Dockerfile is not valid, a step fails, or `cancel` is set.
+    pub fn build(
+        &self,
+        request: &BuildRequest,
+        sink: Arc<dyn ProgressSink>,
+        cancel: &CancelToken,
+    ) -> Result<BuildResult, Failure> {
+        let adapter = Arc::new(Adapter::new(sink));
+        let provider = Arc::new(self.provider(request)?);
+        let conversion = self.conversion(request, &provider, &adapter)?;
+        self.solve(request, &conversion, &provider, adapter, cancel)
+            .map_err(|error| Failure {
+                lines: place(&error, &conversion.definition),
+                error,
+            })
+    }
+
+    fn provider(&self, request: &BuildRequest) -> Result<ImageProvider, BuildError> {
+        for (name, folder) in &request.contexts {
+            contexts::check(name, folder)?;
+        }
+        Ok(self.image_provider(request.layouts.clone())?)
+    }
+
+    fn conversion(
+        &self,
+        request: &BuildRequest,
+        provider: &ImageProvider,
+        adapter: &Adapter,
+    ) -> Result<Conversion, Failure> {
+        let step = adapter.step("[internal] load build definition from Dockerfile");
+        let text = &request.dockerfile.text;
+        let parsed = distil_frontend::check_frontend(text, &request.options)
+            .map_err(|diagnostic| vec![diagnostic])
+            .and_then(|()| distil_dockerfile::parse(text))
+            .map_err(BuildError::Dockerfile);
+        step.end(&parsed);
+        let dockerfile = parsed?;
+        let mut options = request.options.clone();
+        options.filename.clone_from(&request.dockerfile.name);
+        options.ignore = contexts::ignore_patterns(&request.dockerfile, &request.contexts)?;
+        let resolver = Resolver::new(provider, adapter, request.mode == Mode::CacheOnly);
+        let converted = distil_frontend::convert(&dockerfile, &request.dockerfile.text, &options, &resolver);
+        converted.map_err(|diagnostics| {
+            if resolver.needs_execution() {
+                return BuildError::Image(distil_sources::ImageError::NotLocal).into();
+            }
+            BuildError::Dockerfile(diagnostics).into()
+        })
+    }
+
+    fn solve(
+        &self,
+        request: &BuildRequest,
+        conversion: &Conversion,
+        provider: &Arc<ImageProvider>,
+        adapter: Arc<Adapter>,
+        cancel: &CancelToken,
+    ) -> Result<BuildResult, BuildError> {
+        let definition = conversion
+            .definition
+            .load()
+            .map_err(|error| BuildError::Definition(error.to_string()))?;
+        let environment = Arc::new(OpEnvironment {
+            store: self.store.clone(),
+            snapshotter: self.snapshotter.clone(),
+            images: Arc::clone(provider),
+            contexts: request.contexts.clone(),
+            host: self.config.host.clone(),
+            secrets: request.secrets.clone(),
+            resolv_conf: self.config.resolv_conf.clone(),
+        });
+        let (graph, target) = ops::graph(&definition, &environment)?;
+        let mut layers = Vec::new();
+        if let Some(target) = target {
+            let options = SolveOptions {
+                mode: request.mode,
+                cancel: cancel.clone(),
+                progress: adapter,
+            };
+            let solved = self.solver.solve(&graph, &[target], &options)?;
+            if let Some(Output::Layers(found)) = solved.first().map(|solved| Output::of(&solved.result)) {
+                layers = found;
+            }
+        }
+        let base_layers = conversion
+            .base_image
+            .as_ref()
+            .map_or(0, |base| base.rootfs.diff_ids.len());
+        Ok(BuildResult {
+            layers,
+            image: conversion.image.clone(),
+            base_layers,
+            base_history: conversion
+                .base_image
+                .as_ref()
+                .map_or_else(Vec::new, |base| base.history.clone()),
+            platform: conversion.platform.clone(),
+            epoch: conversion.epoch,
+            assembled_bases: provider.assembled(),
+        })
+    }
+
+    /// The layers and config of an image by name, fetched or assembled where the store lacks it.
+    ///
+    /// # Errors
+    /// When nobody has the image.
+    pub fn image(
+        &self,
+        request: &ImageRequest,
+        sink: Arc<dyn ProgressSink>,
+    ) -> Result<(Vec<LayerId>, ImageConfig), BuildError> {
+        let adapter = Adapter::new(sink);
+        let provider = self.image_provider(BTreeMap::new())?;
+        let step = adapter.step(&format!("fetch {}", request.reference.familiar()));
+        let report = |transfer: distil_sources::Transfer| {
+            step.task(transfer.name, transfer.current, transfer.total, transfer.done);
+        };
+        let found = provider
+            .resolve(request, PullPolicy::Missing, false, &report)
+            .and_then(|image| Ok((provider.layers(request, false, &report)?, image.config.clone())));
+        step.end(&found);
+        for warning in provider.take_warnings() {
+            adapter.warn(warning);
+        }
+        Ok(found?)
+    }
+}
+
+/// Where the operation that an error names was written.
+fn place(error: &BuildError, definition: &Definition) -> Option<(u32, u32)> {
+    definition.lines(error.vertex()?.to_string().parse().ok()?)
+}

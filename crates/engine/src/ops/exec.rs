@@ -1,0 +1,477 @@
+//! RUN: one process in the sandbox.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use distil_llb::{OpNode, pb};
+use distil_oci::Digest;
+use distil_sandbox::exit::ExitStatus;
+use distil_sandbox::{
+    Captured, MountSource, Network, ProcessMount, ProcessSpec, Rlimit, Sandbox, SandboxError, Stdio,
+    network_files,
+};
+use distil_snapshot::{ActiveSnapshot, CommitOptions, ReadonlyMount};
+use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource, ResultHandle, Stream};
+
+use super::{OpEnvironment, Output, cache_map, content_digest};
+use crate::cache_map::OpKey;
+use crate::error::BuildError;
+
+/// A process did not end well.
+#[derive(Debug, thiserror::Error)]
+#[error("process `{command}` did not complete successfully: {reason}")]
+pub(super) struct ProcessFailed {
+    /// The arguments, joined by spaces.
+    pub command: String,
+    /// Its exit code, or why it could not run.
+    pub reason: String,
+    /// The exit code, as a shell would see it; 1 when the program could not be started.
+    pub code: u8,
+}
+
+/// A process with its mounts.
+pub(super) struct ExecOp {
+    exec: pb::ExecOp,
+    meta: pb::Meta,
+    key: OpKey,
+    environment: Arc<OpEnvironment>,
+    architecture: Option<String>,
+}
+
+impl ExecOp {
+    /// Refuses what distil cannot give to a process, by name.
+    pub(super) fn new(
+        exec: pb::ExecOp,
+        key: OpKey,
+        environment: Arc<OpEnvironment>,
+        node: &OpNode,
+    ) -> Result<Self, BuildError> {
+        let refuse = |problem: &str| {
+            Err(BuildError::Unsupported {
+                vertex: node.digest.digest(),
+                problem: problem.into(),
+            })
+        };
+        if exec.security == pb::SecurityMode::Insecure as i32 {
+            return refuse(
+                "`--security=insecure` is not allowed: distil never runs a step outside its sandbox",
+            );
+        }
+        if !exec.cdi_devices.is_empty() {
+            return refuse("`--device` is not supported yet");
+        }
+        for mount in &exec.mounts {
+            match pb::MountType::try_from(mount.mount_type) {
+                Ok(pb::MountType::Cache) => return refuse("`--mount=type=cache` is not supported yet"),
+                Ok(pb::MountType::Ssh) => return refuse("`--mount=type=ssh` is not supported yet"),
+                Ok(_) => {}
+                Err(_) => return refuse("a mount of an unknown kind"),
+            }
+        }
+        let meta = exec.meta.clone().unwrap_or_default();
+        let architecture = node
+            .platform
+            .as_ref()
+            .map(|platform| platform.architecture.clone());
+        Ok(Self {
+            exec,
+            meta,
+            key,
+            environment,
+            architecture,
+        })
+    }
+
+    fn command(&self) -> String {
+        self.meta.args.join(" ")
+    }
+
+    fn failed(&self, reason: String, code: u8) -> OpError {
+        OpError::failed(ProcessFailed {
+            command: self.command(),
+            reason,
+            code,
+        })
+    }
+
+    /// An image of another architecture needs an emulator that the kernel knows of.
+    fn check_architecture(&self) -> Result<(), OpError> {
+        let Some(wanted) = &self.architecture else {
+            return Ok(());
+        };
+        if crate::foreign::runs(wanted) {
+            return Ok(());
+        }
+        Err(OpError::failed(format!(
+            "this machine ({}) cannot run programs for {wanted}: install qemu-user-static and binfmt-support",
+            self.environment.host.architecture
+        )))
+    }
+
+    fn environment_variables(&self) -> Vec<OsString> {
+        let mut env: Vec<OsString> = self.meta.env.iter().map(OsString::from).collect();
+        if let Some(proxy) = &self.meta.proxy_env {
+            let pairs = [
+                ("http_proxy", &proxy.http_proxy),
+                ("https_proxy", &proxy.https_proxy),
+                ("ftp_proxy", &proxy.ftp_proxy),
+                ("no_proxy", &proxy.no_proxy),
+                ("all_proxy", &proxy.all_proxy),
+            ];
+            for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
+                env.push(format!("{}={value}", name.to_uppercase()).into());
+                env.push(format!("{name}={value}").into());
+            }
+        }
+        if !self.meta.env.iter().any(|pair| pair.starts_with("PATH=")) {
+            env.insert(0, format!("PATH={}", distil_sandbox::DEFAULT_PATH).into());
+        }
+        for secret in &self.exec.secretenv {
+            let value = self
+                .environment
+                .secrets
+                .get(&secret.id)
+                .cloned()
+                .unwrap_or_default();
+            let mut pair = OsString::from(format!("{}=", secret.name));
+            pair.push(String::from_utf8_lossy(&value).as_ref());
+            env.push(pair);
+        }
+        env
+    }
+
+    fn spec(&self, mounts: Mounts, actives: &Actives) -> Result<ProcessSpec, OpError> {
+        let root = match mounts.root {
+            Root::Active(at) => actives.writable[at].mount().map_err(OpError::failed)?,
+            Root::ReadOnly(mount) => mount,
+        };
+        let hostname = if self.meta.hostname.is_empty() {
+            distil_sandbox::DEFAULT_HOSTNAME.to_owned()
+        } else {
+            self.meta.hostname.clone()
+        };
+        let extra: Vec<(String, String)> = self
+            .meta
+            .extra_hosts
+            .iter()
+            .map(|host| (host.host.clone(), host.ip.clone()))
+            .collect();
+        let isolated = self.exec.network == pb::NetMode::None as i32;
+        let mut rlimits = Vec::new();
+        for limit in &self.meta.ulimit {
+            let Some(resource) = Rlimit::resource(&limit.name) else {
+                return Err(OpError::failed(format!("`{}` is no resource limit", limit.name)));
+            };
+            let value = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
+            rlimits.push(Rlimit {
+                resource,
+                soft: value(limit.soft),
+                hard: value(limit.hard),
+            });
+        }
+        let mut spec = ProcessSpec::new(root, self.meta.args.iter().map(OsString::from).collect());
+        spec.env = self.environment_variables();
+        spec.cwd = PathBuf::from(if self.meta.cwd.is_empty() {
+            "/"
+        } else {
+            &self.meta.cwd
+        });
+        spec.user.clone_from(&self.meta.user);
+        spec.mounts = mounts.further;
+        spec.hosts = Some(network_files::hosts(&hostname, &extra));
+        spec.resolv_conf = Some(network_files::resolv_conf(
+            &self.environment.resolv_conf,
+            isolated,
+        ));
+        spec.hostname = hostname;
+        spec.network = if isolated { Network::None } else { Network::Host };
+        spec.shm_size = mounts.shm_size.unwrap_or(distil_sandbox::DEFAULT_SHM_SIZE);
+        spec.rlimits = rlimits;
+        Ok(spec)
+    }
+
+    /// Runs the process; its output goes to the progress display.
+    fn run(&self, ctx: &OpContext, spec: &ProcessSpec) -> Result<(), OpError> {
+        let mut process = Sandbox::spawn(spec, Stdio::captured()).map_err(OpError::failed)?;
+        let signaller = process.signaller();
+        let registration = ctx.cancel().on_cancel(move || signaller.kill());
+        let outcome = process.wait_with_output(|stream, data| {
+            let stream = match stream {
+                Captured::Stdout => Stream::Stdout,
+                Captured::Stderr => Stream::Stderr,
+            };
+            ctx.log(stream, data);
+        });
+        drop(registration);
+        if ctx.cancel().is_cancelled() {
+            return Err(OpError::Cancelled);
+        }
+        match outcome {
+            Ok(ExitStatus::Code(code)) if self.accepts(code) => Ok(()),
+            Ok(ExitStatus::Code(code)) => Err(self.failed(format!("exit code: {code}"), code)),
+            Ok(status @ ExitStatus::Signal(signal)) => {
+                Err(self.failed(format!("ended by signal {signal}"), status.code()))
+            }
+            Err(SandboxError::Start(error)) => Err(self.failed(format!("exit code: 1: {error}"), 1)),
+            Err(error) => Err(OpError::failed(error)),
+        }
+    }
+
+    fn accepts(&self, code: u8) -> bool {
+        match self.meta.valid_exit_codes.as_slice() {
+            [] => code == 0,
+            codes => codes.contains(&i32::from(code)),
+        }
+    }
+}
+
+impl Op for ExecOp {
+    fn cache_map(&self, _ctx: &OpContext) -> Result<CacheMap, OpError> {
+        Ok(cache_map(&self.key, Content::Computed))
+    }
+
+    fn maps_inline(&self) -> bool {
+        true
+    }
+
+    fn resource(&self) -> Resource {
+        Resource::Exec
+    }
+
+    fn content_digest(
+        &self,
+        ctx: &OpContext,
+        input: usize,
+        result: &ResultHandle,
+    ) -> Result<Option<Digest>, OpError> {
+        let Some(key) = self.key.inputs.get(input) else {
+            return Ok(None);
+        };
+        let tree = Output::of(result).tree(&self.environment.snapshotter)?;
+        content_digest(key, tree.as_ref(), ctx.cancel())
+    }
+
+    fn exec(&self, ctx: &OpContext, inputs: &[ResultHandle]) -> Result<Outputs, OpError> {
+        self.check_architecture()?;
+        let inputs: Vec<Output> = inputs.iter().map(Output::of).collect();
+        let mut actives = Actives::default();
+        let mut outputs: Vec<(usize, usize)> = Vec::new();
+        let mounts = self.mounts(&inputs, &mut actives, &mut outputs)?;
+        let spec = self.spec(mounts, &actives)?;
+        self.run(ctx, &spec)?;
+        let count = outputs.iter().map(|(output, _)| output + 1).max().unwrap_or(0);
+        let mut results = vec![None; count];
+        for (at, active) in actives.writable.into_iter().enumerate() {
+            // A snapshot that is no output is thrown away when it is dropped.
+            let Some((output, _)) = outputs.iter().find(|(_, index)| *index == at) else {
+                continue;
+            };
+            let mut layers = active.lower().to_vec();
+            layers.push(
+                active
+                    .commit(CommitOptions::default())
+                    .map_err(OpError::failed)?
+                    .id,
+            );
+            results[*output] = Some(Output::Layers(layers).into_handle());
+        }
+        Ok(Outputs {
+            results,
+            content: Vec::new(),
+        })
+    }
+}
+
+/// What has to live while the process runs.
+#[derive(Default)]
+struct Actives {
+    writable: Vec<ActiveSnapshot>,
+    readonly: Vec<ReadonlyMount>,
+}
+
+/// The root of a process.
+enum Root {
+    /// The snapshot being written at this place.
+    Active(usize),
+    ReadOnly(distil_rootfs::Mount),
+}
+
+struct Mounts {
+    root: Root,
+    further: Vec<ProcessMount>,
+    shm_size: Option<u64>,
+}
+
+impl ExecOp {
+    /// Prepares what the process sees. New snapshots go to `actives`; `outputs` pairs the number of an
+    /// output with the place of its snapshot.
+    fn mounts(
+        &self,
+        inputs: &[Output],
+        actives: &mut Actives,
+        outputs: &mut Vec<(usize, usize)>,
+    ) -> Result<Mounts, OpError> {
+        let mut root = None;
+        let mut further = Vec::new();
+        let mut shm_size = None;
+        for mount in &self.exec.mounts {
+            let kind = pb::MountType::try_from(mount.mount_type).unwrap_or(pb::MountType::Bind);
+            let source = match kind {
+                pb::MountType::Tmpfs => {
+                    let size = mount.tmpfs_opt.as_ref().map_or(0, |tmpfs| tmpfs.size);
+                    let size = u64::try_from(size).ok().filter(|size| *size > 0);
+                    if mount.dest == "/dev/shm" {
+                        shm_size = size;
+                        continue;
+                    }
+                    MountSource::Tmpfs { size }
+                }
+                pb::MountType::Secret => match self.secret(mount)? {
+                    Some(source) => source,
+                    None => continue,
+                },
+                _ if mount.dest == "/" => {
+                    root = Some(self.root(mount, inputs, actives, outputs)?);
+                    continue;
+                }
+                _ => self.bind(mount, inputs, actives, outputs)?,
+            };
+            further.push(ProcessMount {
+                target: PathBuf::from(&mount.dest),
+                source,
+            });
+        }
+        let root = root.ok_or_else(|| OpError::failed("the process has no root"))?;
+        Ok(Mounts {
+            root,
+            further,
+            shm_size,
+        })
+    }
+
+    fn root(
+        &self,
+        mount: &pb::Mount,
+        inputs: &[Output],
+        actives: &mut Actives,
+        outputs: &mut Vec<(usize, usize)>,
+    ) -> Result<Root, OpError> {
+        let layers = input_layers(inputs, mount.input)?;
+        if mount.readonly {
+            return Ok(Root::ReadOnly(self.readonly(layers, actives)?));
+        }
+        Ok(Root::Active(self.prepare(layers, mount, actives, outputs)?))
+    }
+
+    fn readonly(
+        &self,
+        layers: &[distil_store::LayerId],
+        actives: &mut Actives,
+    ) -> Result<distil_rootfs::Mount, OpError> {
+        let readonly = self
+            .environment
+            .snapshotter
+            .mount_readonly(layers)
+            .map_err(OpError::failed)?;
+        let mount = readonly.mount().clone();
+        actives.readonly.push(readonly);
+        Ok(mount)
+    }
+
+    fn prepare(
+        &self,
+        layers: &[distil_store::LayerId],
+        mount: &pb::Mount,
+        actives: &mut Actives,
+        outputs: &mut Vec<(usize, usize)>,
+    ) -> Result<usize, OpError> {
+        let at = actives.writable.len();
+        actives.writable.push(
+            self.environment
+                .snapshotter
+                .prepare(layers)
+                .map_err(OpError::failed)?,
+        );
+        if let Ok(output) = usize::try_from(mount.output) {
+            outputs.push((output, at));
+        }
+        Ok(at)
+    }
+
+    fn bind(
+        &self,
+        mount: &pb::Mount,
+        inputs: &[Output],
+        actives: &mut Actives,
+        outputs: &mut Vec<(usize, usize)>,
+    ) -> Result<MountSource, OpError> {
+        let subpath = PathBuf::from(if mount.selector.is_empty() {
+            "/"
+        } else {
+            &mount.selector
+        });
+        let input = usize::try_from(mount.input)
+            .ok()
+            .and_then(|index| inputs.get(index));
+        let layers = match input {
+            Some(Output::Context(tree)) => vec![self.materialize(tree.as_ref())?],
+            Some(Output::Layers(layers)) => layers.clone(),
+            None => Vec::new(),
+        };
+        let tree = if mount.readonly {
+            self.readonly(&layers, actives)?
+        } else {
+            let at = self.prepare(&layers, mount, actives, outputs)?;
+            actives.writable[at].mount().map_err(OpError::failed)?
+        };
+        Ok(MountSource::Tree {
+            mount: tree,
+            subpath,
+            readonly: mount.readonly,
+        })
+    }
+
+    /// A snapshot of a build context, for a process that mounts it.
+    fn materialize(&self, tree: &dyn distil_rootfs::Tree) -> Result<distil_store::LayerId, OpError> {
+        let snapshotter = &self.environment.snapshotter;
+        let active = snapshotter.prepare(&[]).map_err(OpError::failed)?;
+        let upper = active.view().map_err(OpError::failed)?;
+        let mut report = distil_rootfs::CopyReport::default();
+        upper
+            .copy(tree, &distil_rootfs::CopySpec::new("/", "/"), &mut report)
+            .map_err(OpError::failed)?;
+        drop(upper);
+        Ok(active
+            .commit(CommitOptions::default())
+            .map_err(OpError::failed)?
+            .id)
+    }
+
+    fn secret(&self, mount: &pb::Mount) -> Result<Option<MountSource>, OpError> {
+        let Some(secret) = &mount.secret_opt else {
+            return Ok(None);
+        };
+        match self.environment.secrets.get(&secret.id) {
+            Some(content) => Ok(Some(MountSource::File {
+                content: content.clone(),
+                uid: secret.uid,
+                gid: secret.gid,
+                mode: secret.mode & 0o777,
+                executable: false,
+            })),
+            None if secret.optional => Ok(None),
+            None => Err(OpError::failed(format!(
+                "secret `{}` is required and was not given",
+                secret.id
+            ))),
+        }
+    }
+}
+
+fn input_layers(inputs: &[Output], index: i64) -> Result<&[distil_store::LayerId], OpError> {
+    match usize::try_from(index).ok().and_then(|index| inputs.get(index)) {
+        Some(output) => output.layers(),
+        None => Ok(&[]),
+    }
+}

@@ -1,0 +1,325 @@
+//! File operations: COPY, ADD, WORKDIR and the like.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use distil_llb::pb;
+use distil_llb::pb::file_action::Kind;
+use distil_oci::Digest;
+use distil_rootfs::{
+    Conflict, CopyReport, CopySpec, FileMode, LinkSource, MkdirSpec, MkfileSpec, Owner, RmSpec, SymbolicMode,
+    SymlinkSpec, Timestamp, Tree, content, users,
+};
+use distil_snapshot::{ActiveSnapshot, CommitOptions};
+use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource, ResultHandle};
+
+use super::{OpEnvironment, Output, cache_map, content_digest, with_flag};
+use crate::cache_map::OpKey;
+use crate::links;
+
+/// A chain or tree of file actions, each chain of which becomes one layer.
+pub(super) struct FileOp {
+    file: pb::FileOp,
+    key: OpKey,
+    environment: Arc<OpEnvironment>,
+}
+
+impl FileOp {
+    pub(super) fn new(file: pb::FileOp, key: OpKey, environment: Arc<OpEnvironment>) -> Self {
+        Self {
+            file,
+            key,
+            environment,
+        }
+    }
+}
+
+impl Op for FileOp {
+    fn cache_map(&self, _ctx: &OpContext) -> Result<CacheMap, OpError> {
+        Ok(cache_map(&self.key, Content::Measured))
+    }
+
+    fn maps_inline(&self) -> bool {
+        true
+    }
+
+    fn resource(&self) -> Resource {
+        Resource::Cpu
+    }
+
+    fn content_digest(
+        &self,
+        ctx: &OpContext,
+        input: usize,
+        result: &ResultHandle,
+    ) -> Result<Option<Digest>, OpError> {
+        let Some(key) = self.key.inputs.get(input) else {
+            return Ok(None);
+        };
+        let tree = Output::of(result).tree(&self.environment.snapshotter)?;
+        content_digest(key, tree.as_ref(), ctx.cancel())
+    }
+
+    fn exec(&self, ctx: &OpContext, inputs: &[ResultHandle]) -> Result<Outputs, OpError> {
+        let run = Run {
+            op: self,
+            ctx,
+            inputs: inputs.iter().map(Output::of).collect(),
+            reports: BTreeMap::new(),
+        };
+        run.all()
+    }
+}
+
+/// The result of one action while the others run.
+enum State {
+    /// Still being written by the chain that it belongs to.
+    Open(ActiveSnapshot),
+    Done(Output),
+    /// Went on into the next action.
+    Moved,
+}
+
+struct Run<'a> {
+    op: &'a FileOp,
+    ctx: &'a OpContext,
+    inputs: Vec<Output>,
+    /// What was copied from each source; -1 is the empty root.
+    reports: BTreeMap<i64, CopyReport>,
+}
+
+impl Run<'_> {
+    fn all(mut self) -> Result<Outputs, OpError> {
+        let actions = &self.op.file.actions;
+        let mut states: Vec<State> = Vec::with_capacity(actions.len());
+        let mut results: Vec<Option<ResultHandle>> = Vec::new();
+        let previous = links::find(&self.op.environment.snapshotter, &self.op.key.digest);
+        for (at, action) in actions.iter().enumerate() {
+            let active = self.start(action.input, &mut states)?;
+            self.apply(action, &active, &states, previous.as_ref())?;
+            let output = usize::try_from(action.output).ok();
+            if output.is_none() && self.goes_on(at) {
+                states.push(State::Open(active));
+                continue;
+            }
+            let layers = self.commit(active)?;
+            if let Some(output) = output {
+                if results.len() <= output {
+                    results.resize(output + 1, None);
+                }
+                results[output] = Some(layers.clone().into_handle());
+            }
+            states.push(State::Done(layers));
+        }
+        let content = (0..self.inputs.len())
+            .map(|input| self.measured(input))
+            .collect::<Result<_, _>>()?;
+        Ok(Outputs { results, content })
+    }
+
+    /// The content digest of what the operation read of an input: of the bytes that were copied, and of what
+    /// was read besides, such as account files.
+    fn measured(&self, input: usize) -> Result<Option<Digest>, OpError> {
+        let Some(selector) = self.op.key.inputs.get(input).and_then(|key| key.content.as_ref()) else {
+            return Ok(None);
+        };
+        let tree = self.inputs[input].tree(&self.op.environment.snapshotter)?;
+        let copied = self.reports.get(&(input as i64)).map(|report| &report.digests);
+        with_flag(self.ctx.cancel(), |flag| {
+            match copied {
+                Some(copied) => content::digest_paths_known(tree.as_ref(), selector, copied, flag),
+                None => content::digest_paths(tree.as_ref(), selector, flag),
+            }
+            .map(|digest| Some(Digest::from_bytes(digest)))
+            .map_err(OpError::failed)
+        })
+    }
+
+    /// Whether the result of action `at` is only the base of one later action, which then goes on in the
+    /// same layer.
+    fn goes_on(&self, at: usize) -> bool {
+        let index = (self.inputs.len() + at) as i64;
+        let mut as_base = 0;
+        for action in &self.op.file.actions {
+            as_base += usize::from(action.input == index);
+            if action.secondary_input == index {
+                return false;
+            }
+        }
+        as_base == 1
+    }
+
+    fn start(&self, input: i64, states: &mut [State]) -> Result<ActiveSnapshot, OpError> {
+        let snapshotter = &self.op.environment.snapshotter;
+        let Ok(index) = usize::try_from(input) else {
+            return snapshotter.prepare(&[]).map_err(OpError::failed);
+        };
+        if let Some(output) = self.inputs.get(index) {
+            return snapshotter.prepare(output.layers()?).map_err(OpError::failed);
+        }
+        let state = states.get_mut(index - self.inputs.len());
+        match state.map(|state| std::mem::replace(state, State::Moved)) {
+            Some(State::Open(active)) => Ok(active),
+            Some(State::Done(output)) => {
+                let active = snapshotter.prepare(output.layers()?).map_err(OpError::failed)?;
+                states[index - self.inputs.len()] = State::Done(output);
+                Ok(active)
+            }
+            Some(State::Moved) | None => Err(OpError::failed("a file action names a result out of order")),
+        }
+    }
+
+    fn commit(&mut self, active: ActiveSnapshot) -> Result<Output, OpError> {
+        let mut layers = active.lower().to_vec();
+        // Files of several sources have several manifests: such a layer is not linked from.
+        let mut manifests = self
+            .reports
+            .values_mut()
+            .map(|report| std::mem::take(&mut report.manifest));
+        let manifest = match (manifests.next(), manifests.next()) {
+            (Some(manifest), None) if manifest.len() > 0 => Some(manifest),
+            _ => None,
+        };
+        let copied = manifest.is_some();
+        let options = CommitOptions {
+            manifest,
+            ..CommitOptions::default()
+        };
+        let layer = active.commit(options).map_err(OpError::failed)?;
+        layers.push(layer.id);
+        if copied {
+            links::remember(&self.op.environment.store, &self.op.key.digest, layer.id);
+        }
+        Ok(Output::Layers(layers))
+    }
+
+    fn apply(
+        &mut self,
+        action: &pb::FileAction,
+        active: &ActiveSnapshot,
+        states: &[State],
+        previous: Option<&LinkSource>,
+    ) -> Result<(), OpError> {
+        let upper = active.view().map_err(OpError::failed)?;
+        match &action.action {
+            Some(Kind::Mkdir(mkdir)) => upper.mkdir(&MkdirSpec {
+                path: PathBuf::from(&mkdir.path),
+                mode: bits(mkdir.mode),
+                make_parents: mkdir.make_parents,
+                owner: self.owner(mkdir.owner.as_ref())?,
+                timestamp: timestamp(mkdir.timestamp),
+            }),
+            Some(Kind::Mkfile(mkfile)) => upper.mkfile(&MkfileSpec {
+                path: PathBuf::from(&mkfile.path),
+                mode: bits(mkfile.mode),
+                data: mkfile.data.clone(),
+                owner: self.owner(mkfile.owner.as_ref())?,
+                timestamp: timestamp(mkfile.timestamp),
+            }),
+            Some(Kind::Symlink(link)) => upper.symlink(&SymlinkSpec {
+                target: link.oldpath.clone(),
+                path: PathBuf::from(&link.newpath),
+                owner: self.owner(link.owner.as_ref())?,
+                timestamp: timestamp(link.timestamp),
+            }),
+            Some(Kind::Rm(rm)) => upper.rm(&RmSpec {
+                path: rm.path.clone(),
+                allow_not_found: rm.allow_not_found,
+                allow_wildcard: rm.allow_wildcard,
+            }),
+            Some(Kind::Copy(copy)) => {
+                let source = self.tree(action.secondary_input, states)?;
+                let mut spec = self.copy_spec(copy)?;
+                spec.link_from = previous.cloned();
+                let report = self.reports.entry(action.secondary_input).or_default();
+                return with_flag(self.ctx.cancel(), |flag| {
+                    spec.cancel = Some(Arc::clone(flag));
+                    upper
+                        .copy(source.as_ref(), &spec, report)
+                        .map_err(OpError::failed)
+                });
+            }
+            None => return Err(OpError::failed("a file action of an unknown kind")),
+        }
+        .map_err(OpError::failed)
+    }
+
+    fn tree(&self, input: i64, states: &[State]) -> Result<Arc<dyn Tree>, OpError> {
+        let snapshotter = &self.op.environment.snapshotter;
+        let Ok(index) = usize::try_from(input) else {
+            return Output::Layers(Vec::new()).tree(snapshotter);
+        };
+        if let Some(output) = self.inputs.get(index) {
+            return output.tree(snapshotter);
+        }
+        match states.get(index - self.inputs.len()) {
+            Some(State::Done(output)) => output.tree(snapshotter),
+            _ => Err(OpError::failed("a file action names a result out of order")),
+        }
+    }
+
+    fn copy_spec(&self, copy: &pb::FileActionCopy) -> Result<CopySpec, OpError> {
+        let mode = if copy.mode_str.is_empty() {
+            u32::try_from(copy.mode).map_or(FileMode::Keep, FileMode::Octal)
+        } else {
+            FileMode::Symbolic(SymbolicMode::parse(&copy.mode_str).map_err(OpError::failed)?)
+        };
+        Ok(CopySpec {
+            owner: self.owner(copy.owner.as_ref())?,
+            mode,
+            timestamp: timestamp(copy.timestamp),
+            follow_symlink: copy.follow_symlink,
+            dir_copy_contents: copy.dir_copy_contents,
+            attempt_unpack: copy.attempt_unpack_docker_compatibility,
+            create_destination_path: copy.create_dest_path,
+            allow_wildcard: copy.allow_wildcard,
+            allow_empty_wildcard: copy.allow_empty_wildcard,
+            include_patterns: copy.include_patterns.clone(),
+            exclude_patterns: copy.exclude_patterns.clone(),
+            conflict: if copy.always_replace_existing_dest_paths {
+                Conflict::Replace
+            } else {
+                Conflict::Fail
+            },
+            required_paths: copy.required_paths.clone(),
+            ..CopySpec::new(copy.src.clone(), copy.dest.clone())
+        })
+    }
+
+    /// Numeric owner of `--chown` and the like. A group that is not named is the user's own.
+    fn owner(&self, owner: Option<&pb::ChownOpt>) -> Result<Option<Owner>, OpError> {
+        let Some(owner) = owner else { return Ok(None) };
+        let mut resolved = Owner::default();
+        if let Some(user) = owner.user.as_ref().and_then(|user| user.user.as_ref()) {
+            resolved = match user {
+                pb::user_opt::User::ById(id) => Owner { uid: *id, gid: *id },
+                pb::user_opt::User::ByName(named) => {
+                    users::find_user(self.accounts(named)?.as_ref(), &named.name).map_err(OpError::failed)?
+                }
+            };
+        }
+        if let Some(group) = owner.group.as_ref().and_then(|group| group.user.as_ref()) {
+            resolved.gid = match group {
+                pb::user_opt::User::ById(id) => *id,
+                pb::user_opt::User::ByName(named) => {
+                    users::find_group(self.accounts(named)?.as_ref(), &named.name).map_err(OpError::failed)?
+                }
+            };
+        }
+        Ok(Some(resolved))
+    }
+
+    fn accounts(&self, named: &pb::NamedUserOpt) -> Result<Arc<dyn Tree>, OpError> {
+        self.tree(named.input, &[])
+    }
+}
+
+fn bits(mode: i32) -> u32 {
+    u32::try_from(mode).unwrap_or(0o755) & 0o7777
+}
+
+/// LLB writes -1 for "not given".
+fn timestamp(nanos: i64) -> Option<Timestamp> {
+    (nanos >= 0).then(|| Timestamp::from_nanos(nanos))
+}

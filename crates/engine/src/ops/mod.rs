@@ -1,0 +1,195 @@
+//! The operations of LLB as the solver runs them.
+
+mod exec;
+mod file;
+mod merge;
+mod source;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use distil_llb::pb::op::Kind;
+use distil_llb::{LoadedGraph, OpNode, OutputRef};
+use distil_oci::{Digest, Platform};
+use distil_rootfs::{EmptyTree, Tree};
+use distil_snapshot::Snapshotter;
+use distil_solver::{CacheMap, Content, Edge, Graph, InputMap, OpError, ResultHandle, Vertex, VertexIndex};
+use distil_sources::ImageProvider;
+use distil_store::{LayerId, Store};
+
+use crate::cache_map::{self, InputKey, OpKey};
+use crate::error::BuildError;
+
+/// What an operation made, as it travels through the solver.
+#[derive(Clone)]
+pub(crate) enum Output {
+    /// A file system: its layers, lowest first.
+    Layers(Vec<LayerId>),
+    /// A folder of the host that is read in place.
+    Context(Arc<dyn Tree>),
+}
+
+impl Output {
+    /// The output behind a handle; the empty file system for anything else.
+    pub(crate) fn of(handle: &ResultHandle) -> Self {
+        handle
+            .downcast_ref::<Self>()
+            .cloned()
+            .unwrap_or(Self::Layers(Vec::new()))
+    }
+
+    /// The handle that carries this output.
+    pub(crate) fn into_handle(self) -> ResultHandle {
+        ResultHandle::new(self)
+    }
+
+    /// The files, readable without a mount.
+    fn tree(&self, snapshotter: &Snapshotter) -> Result<Arc<dyn Tree>, OpError> {
+        match self {
+            Self::Layers(layers) if layers.is_empty() => Ok(Arc::new(EmptyTree)),
+            Self::Layers(layers) => Ok(Arc::new(snapshotter.tree(layers).map_err(OpError::failed)?)),
+            Self::Context(tree) => Ok(Arc::clone(tree)),
+        }
+    }
+
+    /// The layers to build on.
+    fn layers(&self) -> Result<&[LayerId], OpError> {
+        match self {
+            Self::Layers(layers) => Ok(layers),
+            Self::Context(_) => Err(OpError::failed("a build context cannot be a base")),
+        }
+    }
+}
+
+/// What operations of one build share.
+pub(crate) struct OpEnvironment {
+    pub(crate) store: Store,
+    pub(crate) snapshotter: Snapshotter,
+    pub(crate) images: Arc<ImageProvider>,
+    /// Folders by the name of their `local://` source.
+    pub(crate) contexts: BTreeMap<String, PathBuf>,
+    /// Platform of this machine.
+    pub(crate) host: Platform,
+    /// Values of secrets by id.
+    pub(crate) secrets: BTreeMap<String, Vec<u8>>,
+    /// `/etc/resolv.conf` for RUN.
+    pub(crate) resolv_conf: Vec<u8>,
+}
+
+/// Builds the solver's graph of a definition; gives the edge of its result, if it has one.
+pub(crate) fn graph(
+    definition: &LoadedGraph,
+    environment: &Arc<OpEnvironment>,
+) -> Result<(Graph, Option<Edge>), BuildError> {
+    let mut graph = Graph::new();
+    let mut places: BTreeMap<distil_llb::OpDigest, VertexIndex> = BTreeMap::new();
+    let edge = |places: &BTreeMap<_, VertexIndex>, output: &OutputRef| {
+        places
+            .get(&output.op)
+            .map(|vertex| Edge::new(*vertex, output.index))
+            .ok_or_else(|| {
+                BuildError::Definition(format!(
+                    "operation `{}` is missing from the definition",
+                    output.op
+                ))
+            })
+    };
+    for node in definition.nodes() {
+        let inputs = node
+            .inputs
+            .iter()
+            .map(|input| edge(&places, input))
+            .collect::<Result<Vec<_>, _>>()?;
+        let index = graph.add(Vertex {
+            digest: node.digest.digest(),
+            name: node.display_name(),
+            inputs,
+            op: op(node, environment)?,
+            ignore_cache: node.metadata.ignore_cache,
+        })?;
+        places.insert(node.digest, index);
+    }
+    let result = definition
+        .result
+        .as_ref()
+        .map(|result| edge(&places, result))
+        .transpose()?;
+    Ok((graph, result))
+}
+
+fn op(node: &OpNode, environment: &Arc<OpEnvironment>) -> Result<Arc<dyn distil_solver::Op>, BuildError> {
+    let environment = Arc::clone(environment);
+    if let Kind::Source(source) = &node.kind {
+        return Ok(Arc::new(source::SourceOp::new(
+            source,
+            node.platform.as_ref(),
+            environment,
+        )?));
+    }
+    let key = cache_map::of_op(node, &environment.host).map_err(|problem| BuildError::Unsupported {
+        vertex: node.digest.digest(),
+        problem,
+    })?;
+    Ok(match &node.kind {
+        Kind::Exec(exec) => Arc::new(exec::ExecOp::new(exec.clone(), key, environment, node)?),
+        Kind::File(file) => Arc::new(file::FileOp::new(file.clone(), key, environment)),
+        Kind::Merge(_) | Kind::Diff(_) => Arc::new(merge::MergeOp::new(node.kind.clone(), key)),
+        Kind::Source(_) | Kind::Build(_) | Kind::Passthrough(_) => {
+            return Err(BuildError::Unsupported {
+                vertex: node.digest.digest(),
+                problem: "this kind of operation cannot be run".into(),
+            });
+        }
+    })
+}
+
+/// The solver's form of a key. `content` is how content keys of inputs come about.
+fn cache_map(key: &OpKey, content: Content) -> CacheMap {
+    let input = |input: &InputKey| InputMap {
+        selector: input.selector,
+        content: if input.content.is_some() {
+            content
+        } else {
+            Content::Ignored
+        },
+    };
+    CacheMap {
+        digests: vec![key.digest],
+        inputs: key.inputs.iter().map(input).collect(),
+        private: false,
+    }
+}
+
+/// Digest of what `key` selects of an input.
+fn content_digest(
+    key: &InputKey,
+    tree: &dyn Tree,
+    cancel: &distil_solver::CancelToken,
+) -> Result<Option<Digest>, OpError> {
+    let Some(selector) = &key.content else {
+        return Ok(None);
+    };
+    with_flag(cancel, |flag| {
+        distil_rootfs::content::digest_paths(tree, selector, flag)
+            .map(|digest| Some(Digest::from_bytes(digest)))
+            .map_err(OpError::failed)
+    })
+}
+
+/// Runs `work` with a flag that becomes true when `cancel` is set.
+fn with_flag<T>(
+    cancel: &distil_solver::CancelToken,
+    work: impl FnOnce(&Arc<std::sync::atomic::AtomicBool>) -> Result<T, OpError>,
+) -> Result<T, OpError> {
+    let flag = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let setter = Arc::clone(&flag);
+    let registration = cancel.on_cancel(move || setter.store(true, std::sync::atomic::Ordering::SeqCst));
+    let result = work(&flag);
+    drop(registration);
+    if cancel.is_cancelled() {
+        Err(OpError::Cancelled)
+    } else {
+        result
+    }
+}

@@ -1,0 +1,178 @@
+//! Sources: images and folders of the host.
+
+use std::sync::Arc;
+
+use distil_llb::pb;
+use distil_oci::{Digest, Platform, Reference};
+use distil_rootfs::{DirTree, Filter, FilteredTree, Owner, Tree};
+use distil_solver::{CacheMap, Op, OpContext, OpError, Outputs, Resource, ResultHandle};
+use distil_sources::{ImageRequest, PullPolicy};
+
+use super::{OpEnvironment, Output};
+use crate::cache_map;
+use crate::error::BuildError;
+
+/// A source by its scheme.
+pub(super) struct SourceOp {
+    kind: Kind,
+    environment: Arc<OpEnvironment>,
+}
+
+enum Kind {
+    Image(ImageRequest),
+    Local {
+        name: String,
+        filter: Filter,
+        identity: Digest,
+    },
+}
+
+impl SourceOp {
+    /// Reads identifier and attributes; an unknown scheme is refused by name.
+    pub(super) fn new(
+        source: &pb::SourceOp,
+        platform: Option<&pb::Platform>,
+        environment: Arc<OpEnvironment>,
+    ) -> Result<Self, BuildError> {
+        let (scheme, rest) = source
+            .identifier
+            .split_once("://")
+            .unwrap_or(("", &source.identifier));
+        let kind = match scheme {
+            "docker-image" | "oci-layout" => {
+                let reference: Reference = rest
+                    .parse()
+                    .map_err(|error| BuildError::Definition(format!("image name `{rest}`: {error}")))?;
+                let platform = platform.map_or_else(|| environment.host.clone(), platform_of);
+                let layout = (scheme == "oci-layout")
+                    .then(|| source.attrs.get("oci.store").cloned().unwrap_or_default());
+                Kind::Image(ImageRequest {
+                    reference,
+                    platform,
+                    layout,
+                })
+            }
+            "local" => Kind::Local {
+                name: rest.to_owned(),
+                filter: filter(source)?,
+                identity: Digest::sha256(format!("{source:?}").as_bytes()),
+            },
+            _ => {
+                return Err(BuildError::Definition(format!(
+                    "sources of the kind `{scheme}` are not supported yet (`{}`)",
+                    source.identifier
+                )));
+            }
+        };
+        Ok(Self { kind, environment })
+    }
+
+    fn context(&self, name: &str, filter: &Filter) -> Result<Arc<dyn Tree>, OpError> {
+        let Some(folder) = self.environment.contexts.get(name) else {
+            return Err(OpError::failed(format!(
+                "there is no build context called `{name}`"
+            )));
+        };
+        let tree = DirTree::open(folder)
+            .map_err(OpError::failed)?
+            .with_owner(Owner { uid: 0, gid: 0 });
+        Ok(Arc::new(
+            FilteredTree::new(Arc::new(tree), filter).map_err(OpError::failed)?,
+        ))
+    }
+}
+
+impl Op for SourceOp {
+    fn cache_map(&self, ctx: &OpContext) -> Result<CacheMap, OpError> {
+        let (digests, private) = match &self.kind {
+            Kind::Image(request) => {
+                let images = &self.environment.images;
+                let image = images
+                    .resolve(request, PullPolicy::Missing, ctx.cache_only(), &|_| {})
+                    .map_err(failed)?;
+                (
+                    cache_map::of_image(image.root, &request.platform, image.diff_ids()),
+                    false,
+                )
+            }
+            Kind::Local { name, identity, .. } => (
+                vec![cache_map::of_source(&format!("session:{name}:{identity}"))],
+                true,
+            ),
+        };
+        Ok(CacheMap {
+            digests,
+            inputs: Vec::new(),
+            private,
+        })
+    }
+
+    fn maps_inline(&self) -> bool {
+        matches!(self.kind, Kind::Local { .. })
+    }
+
+    fn resource(&self) -> Resource {
+        Resource::Light
+    }
+
+    fn exec(&self, ctx: &OpContext, _inputs: &[ResultHandle]) -> Result<Outputs, OpError> {
+        let output = match &self.kind {
+            Kind::Image(request) => {
+                let report = |status: distil_sources::Transfer| {
+                    ctx.status(distil_solver::Status {
+                        id: status.name,
+                        current: status.current,
+                        total: status.total,
+                        done: status.done,
+                    });
+                };
+                let layers = self
+                    .environment
+                    .images
+                    .layers(request, ctx.cache_only(), &report)
+                    .map_err(failed)?;
+                Output::Layers(layers)
+            }
+            Kind::Local { name, filter, .. } => Output::Context(self.context(name, filter)?),
+        };
+        Ok(Outputs {
+            results: vec![Some(output.into_handle())],
+            content: Vec::new(),
+        })
+    }
+}
+
+/// An image that has to be fetched first ends a look at the cache alone.
+fn failed(error: distil_sources::ImageError) -> OpError {
+    match error {
+        distil_sources::ImageError::NotLocal => OpError::NeedsExecution,
+        error => OpError::failed(error),
+    }
+}
+
+fn platform_of(platform: &pb::Platform) -> Platform {
+    Platform {
+        os: platform.os.clone(),
+        architecture: platform.architecture.clone(),
+        variant: platform.variant.clone(),
+        os_version: platform.os_version.clone(),
+        ..Platform::default()
+    }
+}
+
+/// The patterns of a `local://` source; each attribute is a JSON array of strings.
+fn filter(source: &pb::SourceOp) -> Result<Filter, BuildError> {
+    let list = |name: &str| -> Result<Vec<String>, BuildError> {
+        match source.attrs.get(name) {
+            None => Ok(Vec::new()),
+            Some(text) => serde_json::from_str(text).map_err(|error| {
+                BuildError::Definition(format!("`{name}` of `{}` is no list: {error}", source.identifier))
+            }),
+        }
+    };
+    Ok(Filter {
+        include: list("local.includepattern")?,
+        exclude: list("local.excludepatterns")?,
+        follow_paths: list("local.followpaths")?,
+    })
+}
