@@ -9,8 +9,10 @@ use crate::commands;
 /// distil turns a Dockerfile into the smallest safe image that runs it: no daemon, no root.
 #[derive(Debug, Parser)]
 #[command(name = "distil", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 success; 1 the command or the build failed; 2 wrong usage.\n\
-    `distil run` passes on the program's own code, and 125, 126, 127 as docker does.")]
+#[command(
+    after_help = "Exit codes: 0 success; 1 the command or the build failed; 2 wrong usage.\n\
+    `distil run` passes on the program's own code, and 125, 126, 127 as docker does."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
@@ -22,7 +24,13 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct GlobalArgs {
     /// Store of images, snapshots and build cache [default: /var/lib/distil for root, $XDG_DATA_HOME/distil else]
-    #[arg(long, global = true, value_name = "DIR", env = "DISTIL_ROOT", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "DISTIL_ROOT",
+        help_heading = "Global options"
+    )]
     pub(crate) root: Option<PathBuf>,
     /// How snapshots are made; `auto` tries overlay first
     #[arg(
@@ -45,10 +53,8 @@ pub(crate) struct GlobalArgs {
 pub(crate) enum SnapshotterArg {
     /// Overlay where the kernel allows it, a copy elsewhere.
     Auto,
-    /// Overlay mounted through `fsopen` with one `lowerdir+` a layer.
+    /// Overlay, or an error.
     Overlay,
-    /// Overlay mounted by one option string.
-    OverlayString,
     /// A full copy for each step.
     Native,
 }

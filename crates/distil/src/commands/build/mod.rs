@@ -1,0 +1,218 @@
+//! `distil build`.
+
+mod output;
+pub(crate) mod report;
+pub(crate) mod request;
+mod write;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use distil_engine::progress::ProgressSink;
+use distil_solver::Mode;
+
+use self::output::Output;
+use self::report::Recorder;
+use self::request::request;
+use super::tag::image_name;
+use crate::error::{CliError, chain};
+use crate::session::Session;
+
+/// Arguments of `distil build`; meanings are buildx's.
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// How progress is shown
+    #[arg(long, value_enum, env = "DISTIL_PROGRESS", value_name = "FORM")]
+    pub(crate) progress: Option<ProgressForm>,
+    /// RUN steps that may run at once [default: 64]
+    #[arg(long, value_name = "N", env = "DISTIL_JOBS")]
+    pub(crate) jobs: Option<std::num::NonZeroU16>,
+}
+
+/// What is built: context, Dockerfile and the values that reach it. `dump-llb` takes the same.
+#[derive(Debug, Args)]
+pub(crate) struct InputArgs {
+    /// Folder whose files COPY and ADD may use
+    #[arg(value_name = "CONTEXT")]
+    pub(crate) context: PathBuf,
+    /// Dockerfile [default: CONTEXT/Dockerfile; `-` reads standard input]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Set a variable that the Dockerfile declares with ARG; without a value it is taken from the environment
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub(crate) build_args: Vec<String>,
+    /// Stage to build [default: the last]
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Platform to build for, such as linux/amd64
+    #[arg(
+        long,
+        value_name = "PLATFORM",
+        env = "DOCKER_DEFAULT_PLATFORM",
+        value_delimiter = ','
+    )]
+    pub(crate) platform: Vec<String>,
+    /// Another context by name: a folder, docker-image://REFERENCE or oci-layout://FOLDER
+    #[arg(long = "build-context", value_name = "NAME=VALUE")]
+    pub(crate) build_contexts: Vec<String>,
+    /// Label of the image
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub(crate) labels: Vec<String>,
+    /// Line of /etc/hosts in RUN
+    #[arg(long = "add-host", value_name = "NAME=ADDRESS")]
+    pub(crate) add_hosts: Vec<String>,
+    /// Network of RUN: default, host or none
+    #[arg(long, value_name = "MODE")]
+    pub(crate) network: Option<String>,
+    /// Use no cached results
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Use no cached results for these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Ask the registry for the newest base images
+    #[arg(long)]
+    pub(crate) pull: bool,
+    #[command(flatten)]
+    pub(crate) bases: BasesArgs,
+}
+
+/// Where base images come from. `run` takes the same.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct BasesArgs {
+    /// Where base images come from: `auto` assembles a known one when no registry can be reached
+    #[arg(long, value_enum, env = "DISTIL_BASES", value_name = "POLICY")]
+    pub(crate) bases: Option<BasesPolicyArg>,
+    /// Debian archive to assemble bases from
+    #[arg(long, env = "DISTIL_MIRROR", value_name = "URL")]
+    pub(crate) mirror: Option<String>,
+    /// OCI layout that is asked for image names before any registry
+    #[arg(long, env = "DISTIL_IMAGE_LAYOUT", value_name = "DIR")]
+    pub(crate) image_layout: Vec<PathBuf>,
+}
+
+/// Values of `--bases`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum BasesPolicyArg {
+    /// The registry; a base that distil can assemble when the registry cannot be reached.
+    Auto,
+    /// The registry only.
+    Registry,
+    /// Packages for every base that distil can assemble.
+    Packages,
+}
+
+/// What is made of the build, and what is told of it.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Name of the image in the local store; may be given several times
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    pub(crate) tags: Vec<String>,
+    /// Write the result elsewhere: type=oci|docker|tar|local,dest=PATH (`-` is standard output)
+    #[arg(short, long = "output", value_name = "TYPE")]
+    pub(crate) outputs: Vec<String>,
+    /// Keep the image in the local store, also with -o
+    #[arg(long)]
+    pub(crate) load: bool,
+    /// Print nothing but the image ID
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Write the image ID to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Write facts about the build to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+}
+
+/// Values of `--progress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ProgressForm {
+    /// `tty` on a terminal, `plain` elsewhere.
+    Auto,
+    /// A live view of the steps.
+    Tty,
+    /// One line an event.
+    Plain,
+    /// BuildKit's status messages, one JSON object a line.
+    Rawjson,
+    /// Nothing.
+    #[value(alias = "none")]
+    Quiet,
+}
+
+/// Builds and writes the results.
+pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError> {
+    let outputs = Output::parse_all(&args.output)?;
+    let names = args
+        .output
+        .tags
+        .iter()
+        .map(|tag| image_name(tag))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut request = request(session, &args.input)?;
+    // An ordinary user first looks at the cache alone: a build that is cached needs no namespace.
+    let ordinary = distil_sandbox::userns::needed();
+    let first_look = ordinary && !outputs.iter().any(Output::reads_files);
+    if ordinary && !first_look {
+        request.stdin.rewind()?;
+        return Err(session.enter_namespace());
+    }
+    if first_look {
+        request.build.mode = Mode::CacheOnly;
+    }
+    let jobs = args.jobs.map(std::num::NonZeroU16::get);
+    let engine = session.engine(&args.input.bases, jobs)?;
+    let recorder = Arc::new(Recorder::new(form(session, args), first_look));
+    let cancel = crate::interrupt::token()?;
+    let sink = Arc::clone(&recorder) as Arc<dyn ProgressSink>;
+    match engine.build(&request.build, sink, &cancel) {
+        Err(failure) if first_look && failure.error.needs_execution() => {
+            drop(engine);
+            request.stdin.rewind()?;
+            Err(session.enter_namespace())
+        }
+        Err(failure) => {
+            recorder.finish();
+            Err(report::failure(&request.build.dockerfile, &failure, &recorder))
+        }
+        Ok(result) => {
+            let written = write::Results {
+                session,
+                engine: &engine,
+                args,
+                names: &names,
+                result: &result,
+            }
+            .write(&outputs, &recorder);
+            recorder.finish();
+            written?.print(args)?;
+            let limit = session.cache_limit(engine.store())?;
+            engine
+                .finish(limit)
+                .map_err(|error| CliError::failed(chain(&error)))
+        }
+    }
+}
+
+/// Argument over `DISTIL_PROGRESS` (which clap reads) over buildx's variable over the config file.
+fn form(session: &Session, args: &BuildArgs) -> ProgressForm {
+    if args.output.quiet {
+        return ProgressForm::Quiet;
+    }
+    let variable = || {
+        let value = session.environment.get("BUILDKIT_PROGRESS")?;
+        ProgressForm::from_str(value, true).ok()
+    };
+    args.progress
+        .or_else(variable)
+        .or(session.config.progress)
+        .unwrap_or(ProgressForm::Auto)
+}

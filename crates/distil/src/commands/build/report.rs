@@ -1,0 +1,180 @@
+//! What a user sees of a build that failed.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use distil_dockerfile::LineIndex;
+use distil_engine::progress::{ProgressEvent, ProgressSink, VertexStatus};
+use distil_engine::{BuildError, DockerfileText, Failure};
+use distil_oci::Digest;
+
+use super::ProgressForm;
+use crate::error::{CliError, chain};
+use crate::progress::Display;
+
+/// Lines of output of a failed step that are shown again.
+const LOG_LINES: usize = 20;
+
+/// Draws progress and keeps the last output of each step for a failure report. A first look at the cache
+/// holds its events back: they are shown only when the look was all that was needed.
+pub(crate) struct Recorder {
+    display: Mutex<Option<Display>>,
+    held: Mutex<Option<Vec<ProgressEvent>>>,
+    form: ProgressForm,
+    steps: Mutex<HashMap<Digest, Step>>,
+}
+
+#[derive(Default)]
+struct Step {
+    name: String,
+    log: VecDeque<Vec<u8>>,
+}
+
+impl Recorder {
+    pub(crate) fn new(form: ProgressForm, hold: bool) -> Self {
+        Self {
+            display: Mutex::new((!hold).then(|| Display::start(form))),
+            held: Mutex::new(hold.then(Vec::new)),
+            form,
+            steps: Mutex::default(),
+        }
+    }
+
+    /// Shows what was held back and ends the drawing.
+    pub(crate) fn finish(&self) {
+        let held = lock(&self.held).take();
+        let mut display = lock(&self.display);
+        if let Some(events) = held {
+            let started = display.insert(Display::start(self.form));
+            for event in events {
+                started.event(event);
+            }
+        }
+        if let Some(mut display) = display.take() {
+            display.finish();
+        }
+    }
+
+    /// Shows `work` as a step.
+    pub(crate) fn step<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let mut status = VertexStatus {
+            digest: Digest::sha256(name.as_bytes()),
+            name: name.to_owned(),
+            inputs: Vec::new(),
+            started: Some(SystemTime::now()),
+            completed: None,
+            cached: false,
+            error: None,
+        };
+        self.event(ProgressEvent::Vertex(status.clone()));
+        let result = work();
+        status.completed = Some(SystemTime::now());
+        status.error = result.as_ref().err().map(ToString::to_string);
+        self.event(ProgressEvent::Vertex(status));
+        result
+    }
+
+    /// Name and last output lines of a step.
+    fn last_output(&self, vertex: Digest) -> Option<(String, Vec<String>)> {
+        let steps = lock(&self.steps);
+        let step = steps.get(&vertex)?;
+        let lines = step
+            .log
+            .iter()
+            .map(|line| String::from_utf8_lossy(line).trim_end().to_owned())
+            .collect();
+        Some((step.name.clone(), lines))
+    }
+
+    fn record(&self, event: &ProgressEvent) {
+        let mut steps = lock(&self.steps);
+        match event {
+            ProgressEvent::Vertex(status) => {
+                steps
+                    .entry(status.digest)
+                    .or_default()
+                    .name
+                    .clone_from(&status.name);
+            }
+            ProgressEvent::Log { vertex, data, .. } => {
+                let log = &mut steps.entry(*vertex).or_default().log;
+                for piece in data.split_inclusive(|byte| *byte == b'\n') {
+                    match log.back_mut() {
+                        Some(line) if !line.ends_with(b"\n") => line.extend_from_slice(piece),
+                        _ => log.push_back(piece.to_vec()),
+                    }
+                    if log.len() > LOG_LINES {
+                        log.pop_front();
+                    }
+                }
+            }
+            ProgressEvent::Task { .. } | ProgressEvent::Warning { .. } => {}
+        }
+    }
+}
+
+impl ProgressSink for Recorder {
+    fn event(&self, event: ProgressEvent) {
+        self.record(&event);
+        if let Some(held) = lock(&self.held).as_mut() {
+            held.push(event);
+            return;
+        }
+        if let Some(display) = lock(&self.display).as_ref() {
+            display.event(event);
+        }
+    }
+}
+
+/// Prints the last output of the step that failed and the place in the Dockerfile; gives the error to end
+/// with.
+pub(crate) fn failure(dockerfile: &DockerfileText, failure: &Failure, recorder: &Recorder) -> CliError {
+    if failure.error.is_cancelled() {
+        return CliError::failed("the build was cancelled");
+    }
+    let mut text = String::new();
+    if let Some((name, lines)) = failure
+        .error
+        .vertex()
+        .and_then(|vertex| recorder.last_output(vertex))
+        && !lines.is_empty()
+    {
+        let _ = writeln!(text, "------\n > {name}:");
+        for line in lines {
+            let _ = writeln!(text, "{line}");
+        }
+        let _ = writeln!(text, "------");
+    }
+    let source = String::from_utf8_lossy(&dockerfile.text);
+    let lines = LineIndex::new(&source);
+    let mut message = chain(&failure.error);
+    if let BuildError::Dockerfile(diagnostics) = &failure.error {
+        let last = diagnostics.len().saturating_sub(1);
+        for (at, diagnostic) in diagnostics.iter().enumerate() {
+            if let Some(span) = diagnostic.span {
+                text.push_str(&lines.excerpt(&dockerfile.name, span.first_line, span.last_line));
+            }
+            if at < last {
+                let _ = writeln!(text, "ERROR: {diagnostic}");
+            } else {
+                message = diagnostic.to_string();
+            }
+        }
+    }
+    if let Some((first, last)) = failure.lines {
+        text.push_str(&lines.excerpt(&dockerfile.name, first, last));
+    }
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    CliError::failed(message)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

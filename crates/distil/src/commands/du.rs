@@ -1,0 +1,77 @@
+//! `distil du`.
+
+use std::io::Write;
+
+use clap::Args;
+use distil_store::RecordUsage;
+use serde_json::{Value, json};
+
+use crate::error::CliError;
+use crate::output::{Form, print};
+use crate::session::{Session, store_error};
+use crate::units;
+
+/// Arguments of `distil du`.
+#[derive(Debug, Args)]
+pub(crate) struct DuArgs {
+    /// List every record
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// `table` or `json`
+    #[arg(long, value_name = "FORM")]
+    pub(crate) format: Option<String>,
+}
+
+/// Prints the records of the build cache and the sums.
+pub(crate) fn du(session: &Session, args: &DuArgs) -> Result<(), CliError> {
+    let store = session.store()?;
+    let usage = store.usage().map_err(store_error)?;
+    let limit = session.cache_limit(&store)?;
+    if args.format.as_deref() == Some("json") {
+        let mut out = std::io::stdout().lock();
+        for record in &usage.records {
+            writeln!(out, "{}", row(session, record))?;
+        }
+        return Ok(());
+    }
+    if args.verbose || !usage.records.is_empty() {
+        let form = Form::parse(
+            args.format.as_deref(),
+            &["ID", "Type", "InUse", "Size", "LastUsed", "Description"],
+        )?;
+        let rows: Vec<Value> = usage.records.iter().map(|record| row(session, record)).collect();
+        print(&form, &rows, |column| match column {
+            "InUse" => "IN USE".into(),
+            "LastUsed" => "LAST USED".into(),
+            other => other.to_uppercase(),
+        })?;
+    }
+    let cache: u64 = usage.records.iter().map(|record| record.size).sum();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "Images:       {}", units::bytes(usage.images))?;
+    writeln!(out, "Build cache:  {}", units::bytes(cache))?;
+    writeln!(out, "Reclaimable:  {}", units::bytes(usage.reclaimable))?;
+    writeln!(
+        out,
+        "Total:        {} (limit {})",
+        units::bytes(usage.total),
+        units::bytes(limit)
+    )?;
+    Ok(())
+}
+
+/// One record with the names that buildx uses.
+pub(crate) fn row(session: &Session, record: &RecordUsage) -> Value {
+    let age = u64::try_from((session.now().0 - record.last_used.0) / 1_000_000_000).unwrap_or(0);
+    json!({
+        "ID": record.id.0.to_string(),
+        "Type": record.kind.as_str(),
+        "Description": record.description,
+        "InUse": record.in_use,
+        "Shared": record.shared,
+        "Size": units::bytes(record.size),
+        "CreatedAt": units::rfc3339(record.created.0),
+        "LastUsed": format!("{} ago", units::age(age)),
+        "UsageCount": record.uses,
+    })
+}

@@ -1,0 +1,111 @@
+//! `distil prune` and `distil image prune`.
+
+use std::io::{IsTerminal, Write};
+
+use clap::Args;
+use distil_store::Prune;
+use serde_json::Value;
+
+use crate::error::CliError;
+use crate::output::{Form, print};
+use crate::session::{Session, store_error};
+use crate::units;
+
+/// Arguments of `distil prune`.
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Remove all build cache, also what an image's build would use again
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+/// Arguments of `distil image prune`.
+#[derive(Debug, Args)]
+pub(crate) struct ImagePruneArgs {
+    /// Remove every image, not only those without a name
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+/// Removes records of the build cache after listing them and asking.
+pub(crate) fn prune(session: &Session, args: &PruneArgs) -> Result<(), CliError> {
+    let store = session.store()?;
+    let what = Prune::Unused {
+        all: args.all,
+        before: None,
+    };
+    let planned = store.collect_dry_run(what).map_err(store_error)?;
+    let form = Form::parse(None, &["ID", "Type", "Size", "LastUsed", "Description"])?;
+    let rows: Vec<Value> = planned
+        .records
+        .iter()
+        .map(|record| super::du::row(session, record))
+        .collect();
+    if !rows.is_empty() {
+        print(&form, &rows, |column| match column {
+            "LastUsed" => "LAST USED".into(),
+            other => other.to_uppercase(),
+        })?;
+    }
+    let question = format!(
+        "Remove {} records of the build cache and free {}?",
+        planned.records.len(),
+        units::bytes(planned.bytes)
+    );
+    if !args.force && !ask(&question)? {
+        return Ok(());
+    }
+    let done = store.collect(what).map_err(store_error)?;
+    writeln!(
+        std::io::stdout(),
+        "Total reclaimed space: {}",
+        units::bytes(done.bytes)
+    )?;
+    Ok(())
+}
+
+/// Removes images after listing them and asking.
+pub(crate) fn image_prune(session: &Session, args: &ImagePruneArgs) -> Result<(), CliError> {
+    let store = session.store()?;
+    let images = store.images().list().map_err(store_error)?;
+    let doomed: Vec<_> = images
+        .iter()
+        .filter(|image| args.all || image.names.is_empty())
+        .collect();
+    let mut out = std::io::stdout();
+    for image in &doomed {
+        let names = if image.names.is_empty() {
+            "<none>".to_owned()
+        } else {
+            image.names.join(", ")
+        };
+        writeln!(out, "{}  {names}", &image.id.hex()[..12])?;
+    }
+    if !args.force && !ask(&format!("Remove {} images?", doomed.len()))? {
+        return Ok(());
+    }
+    let removed = store.images().prune(args.all).map_err(store_error)?;
+    super::rmi::print_removed(&removed)?;
+    let done = store.collect(Prune::Nothing).map_err(store_error)?;
+    writeln!(out, "Total reclaimed space: {}", units::bytes(done.bytes))?;
+    Ok(())
+}
+
+/// Asks on the terminal; without one the answer would be a guess.
+pub(crate) fn ask(question: &str) -> Result<bool, CliError> {
+    if !std::io::stdin().is_terminal() {
+        return Err(CliError::usage("there is no terminal to ask on").hint("--force does it without asking"));
+    }
+    let mut err = std::io::stderr();
+    write!(err, "{question} [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes"))
+}

@@ -1,0 +1,38 @@
+//! `distil reset`.
+
+use std::io::Write;
+
+use clap::Args;
+use distil_store::Store;
+
+use super::prune::ask;
+use crate::error::CliError;
+use crate::session::{Session, store_error};
+
+/// Arguments of `distil reset`.
+#[derive(Debug, Args)]
+pub(crate) struct ResetArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+/// Deletes the store after asking.
+pub(crate) fn reset(session: &Session, args: &ResetArgs) -> Result<(), CliError> {
+    let root = session.root();
+    if !root.exists() {
+        writeln!(std::io::stdout(), "`{}` does not exist", root.display())?;
+        return Ok(());
+    }
+    if !args.force
+        && !ask(&format!(
+            "Delete `{}` with all images and the build cache?",
+            root.display()
+        ))?
+    {
+        return Ok(());
+    }
+    Store::destroy(&root).map_err(store_error)?;
+    writeln!(std::io::stdout(), "Deleted `{}`", root.display())?;
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! `distil run`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use distil_engine::Engine;
+use distil_engine::progress::ProgressSink;
+use distil_oci::{ImageConfig, Platform, Reference};
+use distil_sandbox::{
+    Input, MountSource, Network, ProcessMount, ProcessSpec, Sandbox, SandboxError, Stdio, TerminalSize, exit,
+    network_files, terminal,
+};
+use distil_sources::ImageRequest;
+use distil_store::{LayerId, Resource};
+
+use super::build::report::Recorder;
+use super::build::{BasesArgs, ProgressForm};
+use super::history::read_config;
+use crate::error::{CliError, chain};
+use crate::session::{Session, store_error};
+
+/// Arguments of `distil run`; meanings are docker's.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the program a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Accepted for docker's sake: nothing of a container is ever kept
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// Set a variable; without a value it is taken from the environment
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Show a folder or file of the host inside: SOURCE:TARGET[:ro]
+    #[arg(short, long = "volume", value_name = "SOURCE:TARGET")]
+    pub(crate) volumes: Vec<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// User and group, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+    /// Program to run in place of the image's entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<String>,
+    /// Network: host or none [default: host]
+    #[arg(long, value_name = "MODE")]
+    pub(crate) network: Option<String>,
+    /// Host name inside
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+    #[command(flatten)]
+    pub(crate) bases: BasesArgs,
+    /// Image by name or ID
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// Arguments for the program, or the program where the image has no entrypoint
+    #[arg(value_name = "ARG", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+}
+
+/// Runs the program and ends with its exit code; docker's 125, 126 and 127 where it could not run.
+pub(crate) fn run(session: &Session, args: &RunArgs) -> Result<(), CliError> {
+    session.need_owners().map_err(before_start)?;
+    let engine = session.engine(&args.bases, None).map_err(before_start)?;
+    let (layers, config) = image(session, &engine, args).map_err(before_start)?;
+    let active = engine
+        .snapshotter()
+        .prepare(&layers)
+        .map_err(|error| before_start(CliError::failed(chain(&error))))?;
+    let spec = active
+        .mount()
+        .map_err(|error| CliError::failed(chain(&error)))
+        .and_then(|root| spec(session, args, &config, root))
+        .map_err(before_start)?;
+    let outcome = start(args, &spec);
+    if let Err(error) = &outcome {
+        eprint(&chain(error));
+    }
+    // The changes of a container are thrown away with its snapshot.
+    drop(active);
+    match exit::run_code(&outcome) {
+        0 => Ok(()),
+        code => Err(CliError::silent(code)),
+    }
+}
+
+/// An error before the program ran has docker's exit code 125.
+fn before_start(error: CliError) -> CliError {
+    if error.exit_code() == 2 {
+        return error;
+    }
+    eprint(&error.to_string());
+    CliError::silent(exit::CODE_SANDBOX_FAILED)
+}
+
+fn eprint(message: &str) {
+    use std::io::Write;
+    // There is nowhere else to say it.
+    let _ = writeln!(std::io::stderr(), "distil: {message}");
+}
+
+/// Layers and config of the image; one that the store lacks is fetched or assembled.
+fn image(
+    session: &Session,
+    engine: &Engine,
+    args: &RunArgs,
+) -> Result<(Vec<LayerId>, ImageConfig), CliError> {
+    let store = engine.store();
+    if let Ok(image) = store.images().resolve(&args.image) {
+        let wanted: Vec<Resource> = image.layers.iter().map(|layer| Resource::Layer(*layer)).collect();
+        if store.hold(&wanted).map_err(store_error)? {
+            return Ok((image.layers.clone(), read_config(store, &image)?));
+        }
+    }
+    let reference: Reference = args
+        .image
+        .parse()
+        .map_err(|error| CliError::failed(format!("`{}` is no image name: {error}", args.image)))?;
+    let request = ImageRequest {
+        reference,
+        platform: Platform::host(),
+        layout: None,
+    };
+    let form = session.config.progress.unwrap_or(ProgressForm::Auto);
+    let recorder = Arc::new(Recorder::new(form, false));
+    let found = engine.image(&request, Arc::clone(&recorder) as Arc<dyn ProgressSink>);
+    recorder.finish();
+    found.map_err(|error| CliError::failed(chain(&error)))
+}
+
+fn spec(
+    session: &Session,
+    args: &RunArgs,
+    config: &ImageConfig,
+    root: distil_rootfs::Mount,
+) -> Result<ProcessSpec, CliError> {
+    let container = &config.config;
+    let mut command: Vec<OsString> = match &args.entrypoint {
+        Some(program) if program.is_empty() => Vec::new(),
+        Some(program) => vec![program.into()],
+        None => container.entrypoint.iter().map(OsString::from).collect(),
+    };
+    if args.args.is_empty() && args.entrypoint.is_none() {
+        command.extend(container.cmd.iter().map(OsString::from));
+    }
+    command.extend(args.args.iter().map(OsString::from));
+    if command.is_empty() {
+        return Err(CliError::failed("the image names no program").hint("write the program after the image"));
+    }
+    let mut spec = ProcessSpec::new(root, command);
+    spec.env = environment(session, args, config);
+    spec.cwd = PathBuf::from(match args.workdir.as_deref() {
+        Some(folder) => folder,
+        None if container.working_dir.is_empty() => "/",
+        None => &container.working_dir,
+    });
+    spec.user = args.user.clone().unwrap_or_else(|| container.user.clone());
+    spec.network = match args.network.as_deref() {
+        None | Some("host" | "default" | "bridge") => Network::Host,
+        Some("none") => Network::None,
+        Some(other) => {
+            return Err(CliError::usage(format!("`--network {other}` is no network mode"))
+                .hint("there are host and none"));
+        }
+    };
+    spec.hostname = args.hostname.clone().unwrap_or_else(|| "distil".into());
+    spec.hosts = Some(network_files::hosts(&spec.hostname, &[]));
+    let host = std::fs::read("/etc/resolv.conf").unwrap_or_default();
+    spec.resolv_conf = Some(network_files::resolv_conf(&host, spec.network == Network::None));
+    spec.mounts = args
+        .volumes
+        .iter()
+        .map(|volume| mount(volume))
+        .collect::<Result<_, _>>()?;
+    if args.tty {
+        spec.terminal = Some(terminal::size(std::io::stdout()).unwrap_or(TerminalSize {
+            rows: 24,
+            columns: 80,
+        }));
+    }
+    Ok(spec)
+}
+
+fn environment(session: &Session, args: &RunArgs, config: &ImageConfig) -> Vec<OsString> {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    let mut set = |name: &str, value: &str| match pairs.iter_mut().find(|(known, _)| known == name) {
+        Some(pair) => pair.1 = value.to_owned(),
+        None => pairs.push((name.to_owned(), value.to_owned())),
+    };
+    set("PATH", distil_sandbox::DEFAULT_PATH);
+    if args.tty {
+        set("TERM", "xterm");
+    }
+    for pair in &config.config.env {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        set(name, value);
+    }
+    for given in &args.env {
+        match given.split_once('=') {
+            Some((name, value)) => set(name, value),
+            None => {
+                if let Some(value) = session.environment.all().get(given) {
+                    set(given, value);
+                }
+            }
+        }
+    }
+    pairs
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}").into())
+        .collect()
+}
+
+/// `SOURCE:TARGET[:ro|rw]`. A source that does not exist becomes a folder, as in docker.
+fn mount(text: &str) -> Result<ProcessMount, CliError> {
+    let wrong = |what: &str| CliError::usage(format!("`-v {text}`: {what}")).hint("write SOURCE:TARGET[:ro]");
+    let mut parts = text.split(':');
+    let (Some(source), Some(target), options, None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(wrong("this is not SOURCE:TARGET"));
+    };
+    let readonly = match options {
+        None | Some("rw") => false,
+        Some("ro") => true,
+        Some(other) => return Err(wrong(&format!("`{other}` is not ro or rw"))),
+    };
+    if !Path::new(target).is_absolute() {
+        return Err(wrong("the target has to be an absolute path"));
+    }
+    if !source.starts_with(['/', '.']) {
+        return Err(wrong(
+            "named volumes are not supported: the source has to be a path",
+        ));
+    }
+    let path = std::path::absolute(source)?;
+    if !path.exists() {
+        std::fs::create_dir_all(&path)?;
+    }
+    Ok(ProcessMount {
+        target: PathBuf::from(target),
+        source: MountSource::Bind { path, readonly },
+    })
+}
+
+fn start(args: &RunArgs, spec: &ProcessSpec) -> Result<exit::ExitStatus, SandboxError> {
+    if args.tty {
+        let mut process = Sandbox::spawn(spec, Stdio::inherited())?;
+        return terminal::relay(&mut process, rustix::stdio::stdin(), rustix::stdio::stdout());
+    }
+    let stdin = if args.interactive {
+        Input::Inherit
+    } else {
+        Input::Empty
+    };
+    let mut process = Sandbox::spawn(
+        spec,
+        Stdio {
+            stdin,
+            ..Stdio::inherited()
+        },
+    )?;
+    terminal::wait_forwarding_signals(&mut process)
+}

@@ -1,0 +1,24 @@
+//! Ctrl-C and its relatives.
+
+use distil_solver::CancelToken;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::error::CliError;
+
+/// A token that the first SIGINT, SIGTERM or SIGHUP sets; the second ends the program at once. Either way
+/// the processes of RUN end: their helper sees that the pipe to this process is closed.
+pub(crate) fn token() -> Result<CancelToken, CliError> {
+    let token = CancelToken::new();
+    let cancel = token.clone();
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            if cancel.is_cancelled() {
+                std::process::exit(128 + signal);
+            }
+            cancel.cancel();
+        }
+    });
+    Ok(token)
+}

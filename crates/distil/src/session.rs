@@ -1,0 +1,74 @@
+//! What every command needs: where the store is, what the environment says.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use distil_store::{Store, Timestamp};
+
+use crate::arguments::GlobalArgs;
+use crate::config::{ConfigFile, Environment};
+use crate::error::{CliError, chain};
+
+/// Arguments, config files and environment of one invocation.
+pub(crate) struct Session {
+    pub(crate) environment: Environment,
+    pub(crate) config: ConfigFile,
+    pub(crate) global: GlobalArgs,
+}
+
+impl Session {
+    /// Reads the config files.
+    pub(crate) fn new(global: GlobalArgs) -> Result<Self, CliError> {
+        let environment = Environment::read();
+        let config = ConfigFile::read(&environment)?;
+        Ok(Self {
+            environment,
+            config,
+            global,
+        })
+    }
+
+    /// The store's directory.
+    pub(crate) fn root(&self) -> PathBuf {
+        let chosen = self.global.root.clone().or_else(|| self.config.root.clone());
+        chosen.unwrap_or_else(|| self.environment.default_root())
+    }
+
+    /// Opens the store.
+    pub(crate) fn store(&self) -> Result<Store, CliError> {
+        Store::open(&self.root()).map_err(store_error)
+    }
+
+    /// The present time.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from(SystemTime::now())
+    }
+}
+
+/// A failure of the store as users read it.
+pub(crate) fn store_error(error: distil_store::StoreError) -> CliError {
+    CliError::failed(chain(&error))
+}
+
+impl Session {
+    /// Starts distil again inside a user namespace, with the same arguments, and ends this process with its
+    /// exit code. Returns only the reason why that is not possible.
+    pub(crate) fn enter_namespace(&self) -> CliError {
+        match distil_sandbox::userns::enter() {
+            Ok(never) => match never {},
+            Err(error) => {
+                CliError::failed(chain(&error)).hint("`distil doctor` checks everything distil needs")
+            }
+        }
+    }
+
+    /// Makes sure that files of layers can be read, written and deleted with their owners: as root, or
+    /// inside a user namespace.
+    pub(crate) fn need_owners(&self) -> Result<(), CliError> {
+        if distil_sandbox::userns::needed() {
+            Err(self.enter_namespace())
+        } else {
+            Ok(())
+        }
+    }
+}

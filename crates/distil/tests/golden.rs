@@ -1,0 +1,389 @@
+//! The golden corpus, run through the `distil` binary: every case is built and its image config and root
+//! file system compared with what BuildKit made of it (`tests/golden/README.md` tells the format).
+//!
+//! `DISTIL_GOLDEN_ARGS` adds arguments to every build, such as `--snapshotter native`; `DISTIL_GOLDEN_USER`
+//! runs the builds as that user; `DISTIL_GOLDEN_CASE` picks the cases whose id contains it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+/// What was compared.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Kind {
+    Refusal,
+    RunFailure,
+    Config,
+    Tree,
+}
+
+struct Corpus {
+    golden: PathBuf,
+    work: tempfile::TempDir,
+    args: Vec<String>,
+    user: Option<String>,
+}
+
+#[derive(Default)]
+struct Tally {
+    /// Per kind: passed and all.
+    counts: BTreeMap<Kind, (usize, usize)>,
+    failures: BTreeMap<String, String>,
+    passed: BTreeSet<String>,
+}
+
+fn corpus() -> Corpus {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    let work = tempfile::Builder::new()
+        .prefix("distil-golden-")
+        .tempdir()
+        .unwrap();
+    let status = Command::new("tar")
+        .arg("-xzf")
+        .arg(golden.join("cases.tar.gz"))
+        .arg("-C")
+        .arg(work.path())
+        .status()
+        .expect("tar is installed");
+    assert!(status.success());
+    let args = std::env::var("DISTIL_GOLDEN_ARGS").unwrap_or_default();
+    let user = std::env::var("DISTIL_GOLDEN_USER")
+        .ok()
+        .filter(|user| !user.is_empty());
+    if let Some(user) = &user {
+        std::fs::create_dir(work.path().join("store")).unwrap();
+        let status = Command::new("chown")
+            .args(["-R", user])
+            .arg(work.path())
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+    Corpus {
+        golden,
+        work,
+        args: args.split_whitespace().map(str::to_owned).collect(),
+        user,
+    }
+}
+
+impl Corpus {
+    fn distil(&self) -> Command {
+        let binary = env!("CARGO_BIN_EXE_distil");
+        let mut command = match &self.user {
+            Some(user) => {
+                let mut command = Command::new("runuser");
+                command.args(["-u", user, "--", binary]);
+                command
+            }
+            None => Command::new(binary),
+        };
+        command
+            .arg("--root")
+            .arg(self.work.path().join("store"))
+            .env("DISTIL_IMAGE_LAYOUT", self.golden.join("images"))
+            .env("HOME", self.work.path())
+            .env_remove("SOURCE_DATE_EPOCH");
+        for name in [
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+        ] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn build(&self, case: &Path, description: &Value) -> Command {
+        let mut command = self.distil();
+        command.args(["build", "--progress=plain"]).args(&self.args);
+        let mut file = "Dockerfile";
+        for (key, value) in description["opts"].as_object().into_iter().flatten() {
+            let value = value.as_str().unwrap_or_default();
+            match key.split_once(':') {
+                Some(("build-arg", name)) => command.arg(format!("--build-arg={name}={value}")),
+                Some(("label", name)) => command.arg(format!("--label={name}={value}")),
+                Some(("context", name)) => command.arg(format!("--build-context={name}={value}")),
+                _ => match key.as_str() {
+                    "target" => command.arg(format!("--target={value}")),
+                    "platform" => command.arg(format!("--platform={value}")),
+                    "force-network-mode" => command.arg(format!("--network={value}")),
+                    "add-hosts" => command.args(value.split(',').map(|host| format!("--add-host={host}"))),
+                    "filename" => {
+                        file = value;
+                        &mut command
+                    }
+                    _ => &mut command,
+                },
+            };
+        }
+        for entry in std::fs::read_dir(case).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name();
+            if let Some(name) = name.to_str().and_then(|name| name.strip_prefix("ctx-")) {
+                command.arg(format!("--build-context={name}={}", entry.path().display()));
+            }
+        }
+        command.arg("-f").arg(case.join(file)).arg(context(case));
+        command
+    }
+}
+
+fn context(case: &Path) -> PathBuf {
+    let context = case.join("context");
+    // The marker keeps the folder: an archive does not hold empty ones for every case.
+    let _ = std::fs::create_dir(&context);
+    context
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Compares one case; the error says what differs.
+fn check(corpus: &Corpus, case: &Path, id: &str, tally: &Mutex<Tally>) -> Result<(), String> {
+    let description: Value = serde_json::from_slice(&std::fs::read(case.join("case.json")).unwrap()).unwrap();
+    let count = |kind: Kind, passed: bool| {
+        let mut tally = tally.lock().unwrap();
+        let entry = tally.counts.entry(kind).or_default();
+        entry.0 += usize::from(passed);
+        entry.1 += 1;
+    };
+    let tag = format!("golden/{}", id.replace('/', "-").to_lowercase());
+    let mut command = corpus.build(case, &description);
+    command.args(["-t", &tag]);
+    let output = command.output().unwrap();
+    let built = output.status.success();
+    for (file, kind) in [("error.txt", Kind::Refusal), ("run-error.txt", Kind::RunFailure)] {
+        if case.join(file).exists() {
+            let clean = !built && output.status.code() == Some(1) && !text(&output).contains("panicked");
+            count(kind, clean);
+            let wanted = std::fs::read_to_string(case.join(file)).unwrap();
+            return if clean {
+                Ok(())
+            } else {
+                Err(format!("built, but BuildKit says: {wanted}"))
+            };
+        }
+    }
+    if !case.join("config.json").exists() {
+        return Ok(());
+    }
+    if !built {
+        count(Kind::Config, false);
+        count(Kind::Tree, false);
+        return Err(text(&output));
+    }
+    let config = compare_config(corpus, case, &tag);
+    count(Kind::Config, config.is_ok());
+    let tree = compare_tree(corpus, case, &description);
+    count(Kind::Tree, tree.is_ok());
+    config.and(tree)
+}
+
+fn compare_config(corpus: &Corpus, case: &Path, tag: &str) -> Result<(), String> {
+    let output = corpus
+        .distil()
+        .args(["inspect", "--format", "config", tag])
+        .output()
+        .unwrap();
+    if !output.status.success() {
+        return Err(text(&output));
+    }
+    let mut ours: Value = serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
+    ours.as_object_mut().unwrap().remove("created");
+    ours["rootfs"].as_object_mut().unwrap().remove("diff_ids");
+    for record in ours["history"].as_array_mut().into_iter().flatten() {
+        record.as_object_mut().unwrap().remove("created");
+    }
+    let theirs: Value = serde_json::from_slice(&std::fs::read(case.join("config.json")).unwrap()).unwrap();
+    if ours == theirs {
+        return Ok(());
+    }
+    Err(format!("config\n ours   {ours}\n golden {theirs}"))
+}
+
+fn compare_tree(corpus: &Corpus, case: &Path, description: &Value) -> Result<(), String> {
+    let output = corpus
+        .build(case, description)
+        .args(["-o", "type=tar,dest=-"])
+        .output()
+        .unwrap();
+    if !output.status.success() {
+        return Err(text(&output));
+    }
+    let ours = listing(&output.stdout).map_err(|error| error.to_string())?;
+    let wanted = std::fs::read(case.join("tree.txt")).unwrap();
+    let theirs: BTreeSet<&[u8]> = wanted
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .collect();
+    let ours: BTreeSet<&[u8]> = ours.iter().map(Vec::as_slice).collect();
+    if ours == theirs {
+        return Ok(());
+    }
+    let mut message = String::from("tree");
+    for (sign, lines) in [("+", ours.difference(&theirs)), ("-", theirs.difference(&ours))] {
+        for line in lines.take(12) {
+            let _ = write!(message, "\n {sign} {}", String::from_utf8_lossy(line));
+        }
+    }
+    Err(message)
+}
+
+/// The entries of a tar archive as lines of a golden `tree.txt`.
+fn listing(archive: &[u8]) -> std::io::Result<Vec<Vec<u8>>> {
+    let mut lines = Vec::new();
+    let mut archive = tar::Archive::new(archive);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = entry.path_bytes().into_owned();
+        let path = path.strip_prefix(b"./").unwrap_or(&path);
+        let path = path.strip_suffix(b"/").unwrap_or(path).to_vec();
+        if path.is_empty() || path == b"." {
+            continue;
+        }
+        let mut attributes = BTreeMap::new();
+        for extension in entry.pax_extensions()?.into_iter().flatten() {
+            let extension = extension?;
+            if let Some(name) = extension.key_bytes().strip_prefix(b"SCHILY.xattr.") {
+                attributes.insert(name.to_vec(), extension.value_bytes().to_vec());
+            }
+        }
+        let header = entry.header().clone();
+        let kind = header.entry_type();
+        let letter = match kind {
+            kind if kind.is_dir() => 'd',
+            kind if kind.is_symlink() => 'l',
+            kind if kind.is_hard_link() => 'h',
+            kind if kind.is_fifo() => 'p',
+            kind if kind.is_character_special() => 'c',
+            kind if kind.is_block_special() => 'b',
+            _ => 'f',
+        };
+        let mut line = b"/".to_vec();
+        line.extend(&path);
+        line.extend(
+            format!(
+                " {letter} {:04o} {}:{}",
+                header.mode()? & 0o7777,
+                header.uid()?,
+                header.gid()?
+            )
+            .bytes(),
+        );
+        match letter {
+            'f' => {
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content)?;
+                let digest = Sha256::digest(&content);
+                let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+                line.extend(format!(" {} {hex}", content.len()).bytes());
+            }
+            'l' | 'h' => {
+                line.push(b' ');
+                line.extend(entry.link_name_bytes().unwrap_or_default().as_ref());
+            }
+            _ => {}
+        }
+        for (name, value) in attributes {
+            line.push(b' ');
+            line.extend(name);
+            line.push(b'=');
+            line.extend(value.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()));
+        }
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+/// The ids in a list file, each with what follows it on its line.
+fn list(path: &Path) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines()
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+        .map(|line| {
+            let (id, reason) = line.split_once(' ').unwrap_or((line, ""));
+            (id.to_owned(), reason.trim().to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn golden_cases_build_as_recorded() {
+    let corpus = corpus();
+    let only = std::env::var("DISTIL_GOLDEN_CASE").unwrap_or_default();
+    let mut cases = Vec::new();
+    for group in ["a", "b", "c"] {
+        for entry in std::fs::read_dir(corpus.work.path().join("cases").join(group)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = String::from_utf8_lossy(path.file_name().unwrap().as_bytes()).into_owned();
+            let id = format!("{group}/{name}");
+            if id.contains(&only) {
+                cases.push((id, path));
+            }
+        }
+    }
+    cases.sort();
+    let tally = Mutex::new(Tally::default());
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some((id, path)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = check(&corpus, path, id, &tally);
+                    let mut tally = tally.lock().unwrap();
+                    match result {
+                        Ok(()) => drop(tally.passed.insert(id.clone())),
+                        Err(message) => drop(tally.failures.insert(id.clone(), message)),
+                    }
+                }
+            });
+        }
+    });
+    let tally = tally.into_inner().unwrap();
+    for (kind, (passed, all)) in &tally.counts {
+        println!("golden: {passed} of {all} {kind:?}");
+    }
+    println!("golden: {} of {} cases", tally.passed.len(), cases.len());
+    let differing = list(&corpus.golden.join("differs.txt"));
+    let passing = list(&corpus.golden.join("passing.txt"));
+    let verbose = std::env::var_os("DISTIL_GOLDEN_VERBOSE").is_some();
+    let mut broken = Vec::new();
+    for (id, message) in &tally.failures {
+        match differing.get(id) {
+            Some(reason) => println!("differs on purpose: {id}: {reason}"),
+            None => println!(
+                "not yet: {id}{}",
+                if verbose {
+                    format!(": {message}")
+                } else {
+                    String::new()
+                }
+            ),
+        }
+        if passing.contains_key(id) && !differing.contains_key(id) {
+            broken.push(format!("{id}: {message}"));
+        }
+    }
+    if std::env::var_os("DISTIL_GOLDEN_RECORD").is_some() {
+        let text: String = tally.passed.iter().map(|id| format!("{id}\n")).collect();
+        std::fs::write(corpus.golden.join("passing.txt"), text).unwrap();
+    }
+    assert!(
+        broken.is_empty(),
+        "cases that passed before fail now:\n{}",
+        broken.join("\n")
+    );
+}
