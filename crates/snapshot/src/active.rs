@@ -109,7 +109,11 @@ impl ActiveSnapshot {
     /// Gives a fresh upper directory the owner, mode and time of the root below, which it is
     /// the new top of.
     fn inherit_root(&self) -> Result<(), SnapshotError> {
-        self.view().map(drop)
+        // The root of a merged tree is that of its topmost layer.
+        let top = self.lower.last().copied();
+        let lower = self.snapshotter.tree(top.as_slice())?;
+        Upper::open(&lower, &self.upper_dir(), self.snapshotter.upper_options())?;
+        Ok(())
     }
 
     /// Copies everything, changes so far included, into a directory of its own.

@@ -82,7 +82,7 @@ impl Store {
             Some(boot) => boot.clone(),
             None => boot_id(),
         };
-        let db = if version == Some(FORMAT_VERSION) {
+        let db = if version == Some(FORMAT_VERSION) && layout.database().exists() {
             layout.check_filesystem()?;
             MetadataDb::open(&layout.database())?
         } else {
