@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use distil_fetch::{Client, ClientConfig};
+use distil_fetch::{Client, ClientConfig, TrustRoots};
 use distil_oci::{Layout, Manifest, Platform, Reference, media_type};
 use distil_registry::{
     Credentials, DockerConfig, NoCredentials, PullOptions, PushImage, RegistryError, Remote, RemoteConfig,
@@ -54,8 +54,16 @@ fn installed(program: &str) -> bool {
 
 /// Starts a registry on a free port of the loopback, with a password file if one is given.
 fn start(password: Option<(&str, &str)>) -> Option<Registry> {
-    if !installed("docker-registry") || !installed("skopeo") || (password.is_some() && !installed("htpasswd"))
-    {
+    start_with(password, false)
+}
+
+/// With `tls` it speaks https only; its certificate is `cert.pem` in its directory.
+fn start_with(password: Option<(&str, &str)>, tls: bool) -> Option<Registry> {
+    let needed = ["docker-registry", "skopeo"].into_iter();
+    let needed = needed
+        .chain(password.map(|_| "htpasswd"))
+        .chain(tls.then_some("openssl"));
+    if !needed.into_iter().all(installed) {
         return None;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -66,9 +74,33 @@ fn start(password: Option<(&str, &str)>) -> Option<Registry> {
         .to_string();
     let path = |name: &str| directory.path().join(name);
     let mut config = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {host}}}\n",
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: {host}\n",
         path("data").display()
     );
+    if tls {
+        let (key, certificate) = (path("key.pem"), path("cert.pem"));
+        let mut command = Command::new("openssl");
+        command.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=registry",
+        ]);
+        command
+            .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate);
+        assert!(command.output().unwrap().status.success());
+        config += &format!(
+            "  tls: {{certificate: {}, key: {}}}\n",
+            certificate.display(),
+            key.display()
+        );
+    }
     if let Some((user, password)) = password {
         let line = Command::new("htpasswd")
             .args(["-Bbn", user, password])
@@ -254,6 +286,30 @@ fn logs_in_with_a_password() {
         error.to_string().contains("there is none in the docker config"),
         "{error}"
     );
+}
+
+#[test]
+fn https_is_taken_where_the_certificate_is_trusted() {
+    let Some(registry) = start_with(None, true) else {
+        return;
+    };
+    registry.fill("busybox", &[]);
+    let name = registry.name("busybox");
+    let bundle = Some(registry.directory.path().join("cert.pem"));
+    let roots = TrustRoots {
+        bundle,
+        extra: vec![],
+    };
+    let client = Client::new(ClientConfig {
+        roots,
+        ..ClientConfig::default()
+    });
+    let trusting = Remote::new(client, Arc::new(NoCredentials), RemoteConfig::default());
+    pull(&trusting, &name, &linux("amd64"), &registry.store("store")).unwrap();
+    // Without it plain http is tried, which this server refuses.
+    let error = remote(NoCredentials).resolve(&name).unwrap_err();
+    assert!(!error.is_unreachable() && !error.is_not_found(), "{error}");
+    println!("{error}");
 }
 
 #[test]
