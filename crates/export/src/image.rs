@@ -19,7 +19,7 @@ pub struct SavedImage {
 }
 
 impl SavedImage {
-    /// An image under these names.
+    /// An image of the store under these names.
     #[must_use]
     pub fn new(image: &ImageInfo, names: Vec<Reference>) -> Self {
         Self {

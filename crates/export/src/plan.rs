@@ -52,16 +52,14 @@ pub struct StoredImage {
     pub manifest: Descriptor,
 }
 
-/// Makes an image of layers and stores it. Nothing is compressed and no tar is kept; layers are hashed unless they
-/// were before, several at once.
+/// Makes an image of layers: its config and manifest are blobs in the store afterwards, held by the lease of the store
+/// handle. It is not listed among the images; see [`store_image`].
+///
+/// Nothing is compressed and no tar is kept; layers are hashed unless they were before, several at once.
 ///
 /// # Errors
 /// When a layer is gone or cannot be read, or the config lacks its platform.
-pub fn store_image(
-    snapshots: &Snapshotter,
-    plan: &ImagePlan,
-    now: Timestamp,
-) -> Result<StoredImage, ExportError> {
+pub fn make_image(snapshots: &Snapshotter, plan: &ImagePlan) -> Result<StoredImage, ExportError> {
     let diff_ids = diff_ids(snapshots, plan)?;
     let histories: Vec<LayerHistory> = plan.layers.iter().map(|layer| layer.history.clone()).collect();
     let config = finish(
@@ -72,7 +70,6 @@ pub fn store_image(
         plan.epoch,
     )?;
     let config_bytes = config.to_json();
-    let store = snapshots.store();
     let layers = diff_ids
         .iter()
         .map(|diff_id| layer(snapshots, *diff_id, Compression::Uncompressed));
@@ -81,18 +78,34 @@ pub fn store_image(
     let id = config_descriptor.digest;
     let manifest_bytes = Manifest::new(config_descriptor, layers).to_json();
     let manifest = Descriptor::of(media_type::MANIFEST, &manifest_bytes);
-    put_blobs(store, &[(id, &config_bytes), (manifest.digest, &manifest_bytes)])?;
+    put_blobs(
+        snapshots.store(),
+        &[(id, &config_bytes), (manifest.digest, &manifest_bytes)],
+    )?;
+    Ok(StoredImage { id, config, manifest })
+}
+
+/// [`make_image`], and lists it among the store's images under the plan's names.
+///
+/// # Errors
+/// As [`make_image`].
+pub fn store_image(
+    snapshots: &Snapshotter,
+    plan: &ImagePlan,
+    now: Timestamp,
+) -> Result<StoredImage, ExportError> {
+    let made = make_image(snapshots, plan)?;
     let image = NewImage {
-        config: id,
-        manifest: Some(manifest.digest),
-        platform: config.platform().normalized().to_string(),
+        config: made.id,
+        manifest: Some(made.manifest.digest),
+        platform: made.config.platform().normalized().to_string(),
         layers: plan.layers.iter().map(|layer| layer.id).collect(),
         blobs: Vec::new(),
-        created: Timestamp(time::nanos(config.created.as_deref())),
+        created: Timestamp(time::nanos(made.config.created.as_deref())),
     };
     let names: Vec<Reference> = plan.names.iter().map(|name| name.clone().or_latest()).collect();
-    store.images().put(&image, &names, now)?;
-    Ok(StoredImage { id, config, manifest })
+    snapshots.store().images().put(&image, &names, now)?;
+    Ok(made)
 }
 
 /// Stores blobs that are not there yet. A build that is cached makes the same ones again, and then writes no file.

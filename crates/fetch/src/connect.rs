@@ -303,12 +303,23 @@ impl Dialer {
                         url: shown(url),
                         after: limit,
                     },
+                    _ if is_about_certificate(&error) => FetchError::Certificate {
+                        host: host.clone(),
+                        reason: error.to_string(),
+                    },
                     _ => failed(error.to_string()),
                 })?;
         }
         set_limit(&stream.sock, self.read_timeout)?;
         Ok(Wire::Tls(Box::new(stream)))
     }
+}
+
+fn is_about_certificate(error: &io::Error) -> bool {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// The host as an address, if it is one.

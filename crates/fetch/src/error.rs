@@ -69,7 +69,17 @@ pub enum FetchError {
         /// What is wrong.
         reason: String,
     },
-    /// The TLS handshake failed, most often because the certificate is not trusted.
+    /// The server's certificate is not trusted, has run out, or is for another name.
+    #[error(
+        "the certificate of `{host}` is not accepted: {reason}; if it should be, add its authority to the bundle that SSL_CERT_FILE names"
+    )]
+    Certificate {
+        /// Host and port.
+        host: String,
+        /// The TLS library's words.
+        reason: String,
+    },
+    /// The TLS handshake failed.
     #[error("TLS with `{host}` failed: {reason}")]
     Tls {
         /// Host and port.

@@ -1,9 +1,8 @@
 //! HTTP with retry, limits, redaction and digest-checked bodies.
 //!
-//! The client is blocking and meant to be shared by threads. It reads no environment variable and no clock time:
-//! proxies, trusted certificates and the offline switch come in through [`ClientConfig`]. Only one thing can go
-//! wrong with a certificate-less machine, a dead proxy or a missing network, and [`FetchError`] names it; above
-//! all it tells "no answer at all" ([`FetchError::is_unreachable`]) from every answer that a server gave.
+//! The client is blocking and meant to be shared by threads. It reads no environment variable: proxies, trusted
+//! certificates and the offline switch come in through [`ClientConfig`]. A [`FetchError`] names the cause; above all
+//! it tells "no answer at all" ([`FetchError::is_unreachable`]) from every answer that a server or proxy gave.
 //!
 //! ```no_run
 //! use distil_fetch::{Client, ClientConfig, Expected, Request};

@@ -550,12 +550,16 @@ fn only_trusted_certificates_are_taken() {
         assert_eq!(fetch_tls(&server, true).unwrap(), 200, "{mark}");
         let error = fetch_tls(&server, false).unwrap_err();
         assert!(
-            matches!(error, FetchError::Tls { .. } | FetchError::Roots { .. }) && !error.is_unreachable(),
+            matches!(error, FetchError::Certificate { .. } | FetchError::Roots { .. })
+                && !error.is_unreachable(),
             "{error}"
         );
     }
     let Some(server) = tls_server(&["subjectAltName=DNS:other.example"]) else {
         return;
     };
-    assert!(matches!(fetch_tls(&server, true), Err(FetchError::Tls { .. })));
+    assert!(matches!(
+        fetch_tls(&server, true),
+        Err(FetchError::Certificate { .. })
+    ));
 }

@@ -166,6 +166,8 @@ impl Remote {
         let probe = Request::get(&format!("https://{host}/v2/"))?.repeatable(false);
         let scheme = match self.client.send(&probe) {
             Ok(_) => "https",
+            // It does speak https; its certificate is what has to be mended.
+            Err(FetchError::Certificate { .. }) => "https",
             Err(FetchError::Offline { url }) => return Err(FetchError::Offline { url }.into()),
             Err(_) => "http",
         };
