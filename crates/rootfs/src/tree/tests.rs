@@ -1,1 +1,143 @@
-//! Tests of the trees.
+//! Resolving paths and filtering.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::testing::{Fixture, paths};
+
+#[test]
+fn links_never_leave_the_root() {
+    let fixture = Fixture::new();
+    let path = fixture.source(
+        "tree",
+        &[
+            "d/f=1",
+            "up->../../..",
+            "abs->/d",
+            "d/back->../d/f",
+            "loop->loop",
+            "gone->none/x",
+            "f=2",
+        ],
+    );
+    let tree = DirTree::open(&path).unwrap();
+    let cases = [
+        ("/", "/"),
+        ("/d/../../f", "/f"),
+        ("/up/d/f", "/d/f"),
+        ("/abs/f", "/d/f"),
+        ("/abs/back", "/d/f"),
+        ("/gone", "/none/x"),
+        ("/none/../f", "/f"),
+        ("d//./f", "/d/f"),
+    ];
+    for (from, to) in cases {
+        assert_eq!(tree.resolve(Path::new(from)).unwrap(), Path::new(to), "{from}");
+    }
+    assert_eq!(
+        tree.resolve_parent(Path::new("/abs/back")).unwrap(),
+        Path::new("/d/back")
+    );
+    assert!(matches!(
+        tree.resolve(Path::new("/loop")),
+        Err(TreeError::TooManyLinks { .. })
+    ));
+    assert!(matches!(
+        tree.resolve(Path::new("/f/x")),
+        Err(TreeError::NotADirectory { .. })
+    ));
+    assert!(tree.lookup(Path::new("/f/x")).unwrap().is_none());
+    assert!(
+        tree.lookup(Path::new("/loop"))
+            .unwrap()
+            .unwrap()
+            .kind
+            .is_symlink()
+    );
+    assert!(matches!(
+        tree.open(Path::new("/d")),
+        Err(TreeError::WrongKind { .. })
+    ));
+    assert!(tree.open(Path::new("/abs/back")).is_ok());
+    assert!(tree.open_dir(Path::new("/f")).is_err());
+}
+
+fn filtered(entries: &[&str], filter: &Filter) -> Vec<String> {
+    let fixture = Fixture::new();
+    let path = fixture.source("tree", entries);
+    let tree = Arc::new(DirTree::open(&path).unwrap());
+    paths(&FilteredTree::new(tree, filter).unwrap())
+}
+
+fn strings(items: &[&str]) -> Vec<String> {
+    items.iter().map(|item| (*item).to_owned()).collect()
+}
+
+#[test]
+fn filters_hide_and_bring_back() {
+    let entries = ["a/b/c=1", "a/b/d=1", "a/e=1", "x.log=1", "k/x.log=1", "empty/"];
+    let cases: &[(&[&str], &[&str], &[&str])] = &[
+        (
+            &[],
+            &["*.log"],
+            &[
+                "/a", "/a/b", "/a/b/c", "/a/b/d", "/a/e", "/empty", "/k", "/k/x.log",
+            ],
+        ),
+        (&[], &["*", "!a/b/c"], &["/a", "/a/b", "/a/b/c"]),
+        (&[], &["a", "!a/none"], &["/empty", "/k", "/k/x.log", "/x.log"]),
+        (
+            &[],
+            &["a", "!a/b", "a/b/c"],
+            &["/a", "/a/b", "/a/b/d", "/empty", "/k", "/k/x.log", "/x.log"],
+        ),
+        (&[], &["**/*.log", "a/*"], &["/a", "/empty", "/k"]),
+        (&["a/b"], &[], &["/a", "/a/b", "/a/b/c", "/a/b/d"]),
+        (&["a/*/c"], &["a/b/d"], &["/a", "/a/b", "/a/b/c"]),
+        (&["none/x"], &[], &[]),
+    ];
+    for (include, exclude, want) in cases {
+        let filter = Filter {
+            include: strings(include),
+            exclude: strings(exclude),
+            follow_paths: Vec::new(),
+        };
+        assert_eq!(filtered(&entries, &filter), *want, "{include:?} {exclude:?}");
+    }
+}
+
+#[test]
+fn followed_paths_bring_their_targets() {
+    let entries = [
+        "real/f=1",
+        "real/g=1",
+        "l->real",
+        "l2->../l/f",
+        "abs->/real/g",
+        "w1->real/f",
+        "other=1",
+        "loop->loop",
+    ];
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["/l/f", "/l/g"], &["/l", "/real", "/real/f", "/real/g"]),
+        (&["l2"], &["/l", "/l2", "/real", "/real/f"]),
+        (&["abs"], &["/abs", "/real", "/real/g"]),
+        (&["w*"], &["/real", "/real/f", "/w1"]),
+        (&["loop"], &["/loop"]),
+        (&["missing"], &[]),
+        (&["dir/q*"], &[]),
+    ];
+    for (follow, want) in cases {
+        let filter = Filter {
+            follow_paths: strings(follow),
+            ..Filter::default()
+        };
+        assert_eq!(filtered(&entries, &filter), *want, "{follow:?}");
+    }
+    let all = Filter {
+        follow_paths: strings(&["other", "/"]),
+        ..Filter::default()
+    };
+    assert_eq!(filtered(&["a=1", "other=1"], &all), ["/a", "/other"]);
+}
