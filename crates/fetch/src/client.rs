@@ -82,11 +82,13 @@ impl Client {
                 // Unreachable hosts are remembered, so asking again would fail at once.
                 Err(error) => (error.is_transient() && !error.is_unreachable(), None),
             };
+            // Silence is waited for twice at most: each time takes long.
+            let silent = attempt > 1 && matches!(result, Err(FetchError::Timeout { .. }));
             let delay = self
                 .config
                 .retry
                 .delay(attempt, asked)
-                .filter(|_| again && request.repeatable);
+                .filter(|_| again && !silent && request.repeatable);
             let Some(delay) = delay else {
                 return result;
             };

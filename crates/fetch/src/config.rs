@@ -43,7 +43,7 @@ impl Default for ClientConfig {
 /// How often and how fast to try again.
 ///
 /// Tried again are: connections that broke or fell silent, answers that break off, and the statuses 408, 429,
-/// 500, 502, 503 and 504. Never: any other status, TLS errors, and hosts that cannot be reached.
+/// 500, 502, 503 and 504. A server that is silent is asked twice at most. Never: any other status, TLS errors, and hosts that cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Tries in all; 1 is no retry. In a download, tries since the last byte that arrived.
