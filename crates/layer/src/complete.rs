@@ -10,7 +10,7 @@ use distil_rootfs::{FileKind, Ownership, Tree};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use crate::copy::{set_xattrs, times};
-use crate::error::{at, io_at};
+use crate::error::{at, chown_at, io_at};
 use crate::target::Target;
 use crate::unpack::{UnpackOptions, Unpacked};
 use crate::{LayerError, LinkGroups};
@@ -163,7 +163,7 @@ impl Complete<'_> {
                 io::copy(&mut source, &mut file).map_err(io_at("copy", path))?;
                 self.ownership
                     .chown(parent, name, node.owner())
-                    .map_err(at("chown", path))?;
+                    .map_err(chown_at(node.owner(), path))?;
                 self.ownership
                     .chmod(parent, name, node.mode)
                     .map_err(at("chmod", path))?;
@@ -175,7 +175,7 @@ impl Complete<'_> {
                 rustix::fs::symlinkat(link.as_os_str(), parent, &**name).map_err(at("create", path))?;
                 self.ownership
                     .chown(parent, OsStr::new(name), node.owner())
-                    .map_err(at("chown", path))
+                    .map_err(chown_at(node.owner(), path))
             }
             _ => Err(missing()),
         }

@@ -10,7 +10,7 @@ use distil_rootfs::{Dir, Entry, FileKind, Node, Ownership, Tree, Xattrs};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use crate::error::{at, io_at};
+use crate::error::{at, chown_at, io_at};
 use crate::settle::MAX_DEPTH;
 use crate::{LayerError, LinkGroups};
 
@@ -36,7 +36,7 @@ pub fn copy_tree(
     let node = source.node();
     ownership
         .chown(CWD, target.as_os_str(), node.owner())
-        .map_err(at("chown", target))?;
+        .map_err(chown_at(node.owner(), target))?;
     ownership
         .chmod(CWD, target.as_os_str(), node.mode)
         .map_err(at("chmod", target))?;
@@ -94,7 +94,7 @@ impl Copy<'_> {
                 rustix::fs::symlinkat(link.as_os_str(), target, name).map_err(at("create", &self.path))?;
                 self.ownership
                     .chown(target.as_fd(), name, node.owner())
-                    .map_err(at("chown", &self.path))?;
+                    .map_err(chown_at(node.owner(), &self.path))?;
             }
             kind => {
                 self.ownership
@@ -155,7 +155,7 @@ impl Copy<'_> {
     fn owner_and_mode(&self, target: &OwnedFd, name: &OsStr, node: &Node) -> Result<(), LayerError> {
         self.ownership
             .chown(target.as_fd(), name, node.owner())
-            .map_err(at("chown", &self.path))?;
+            .map_err(chown_at(node.owner(), &self.path))?;
         self.ownership
             .chmod(target.as_fd(), name, node.mode)
             .map_err(at("chmod", &self.path))

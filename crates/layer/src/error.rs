@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use distil_rootfs::Owner;
+
 /// An operation on a layer failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -58,6 +60,20 @@ pub enum LayerError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The owner of a file does not exist in this user namespace.
+    #[error(
+        "`{}` belongs to {uid}:{gid}, which is outside of this user's subordinate ids; \
+         give the user more of them in /etc/subuid and /etc/subgid, or run as root",
+        path.display()
+    )]
+    UnmappedOwner {
+        /// Path inside the layer.
+        path: PathBuf,
+        /// User id in the image.
+        uid: u32,
+        /// Group id in the image.
+        gid: u32,
+    },
     /// Recorded link groups cannot be read.
     #[error("recorded link groups of a layer are damaged; `distil prune --all` removes the layer")]
     DamagedLinks,
@@ -77,4 +93,17 @@ pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(rustix::io::E
 pub(crate) fn io_at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LayerError {
     let path = path.to_path_buf();
     move |source| LayerError::Io { action, path, source }
+}
+
+/// Tells an owner that cannot be given because of the user namespace.
+pub(crate) fn chown_at(owner: Owner, path: &Path) -> impl FnOnce(rustix::io::Errno) -> LayerError {
+    let path = path.to_path_buf();
+    move |errno| match errno {
+        rustix::io::Errno::INVAL => LayerError::UnmappedOwner {
+            path,
+            uid: owner.uid,
+            gid: owner.gid,
+        },
+        _ => at("chown", &path)(errno),
+    }
 }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::LayerError;
 use crate::copy::{set_xattrs, times};
-use crate::error::at;
+use crate::error::{at, chown_at};
 use crate::settle::MAX_DEPTH;
 
 /// Links that are followed on one path, as in Linux.
@@ -236,7 +236,7 @@ impl Target {
         let here = OsStr::new(".");
         ownership
             .chown(dir.as_fd(), here, node.owner())
-            .map_err(at("chown", path))?;
+            .map_err(chown_at(node.owner(), path))?;
         ownership
             .chmod(dir.as_fd(), here, node.mode)
             .map_err(at("chmod", path))?;

@@ -19,7 +19,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::copy::{set_xattrs, times};
-use crate::error::{at, io_at};
+use crate::error::{at, chown_at, io_at};
 use crate::reader::{Member, MemberKind, Members};
 use crate::settle::whiteout;
 use crate::target::Target;
@@ -293,7 +293,7 @@ impl Unpack<'_> {
         self.options
             .ownership
             .chown(parent.as_fd(), name, node.owner())
-            .map_err(at("chown", path))?;
+            .map_err(chown_at(node.owner(), path))?;
         rustix::fs::utimensat(parent, name, &times(&node), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(at("set the time of", path))
     }
@@ -360,7 +360,7 @@ impl Unpack<'_> {
         self.options
             .ownership
             .chown(parent.as_fd(), name, node.owner())
-            .map_err(at("chown", path))?;
+            .map_err(chown_at(node.owner(), path))?;
         self.options
             .ownership
             .chmod(parent.as_fd(), name, node.mode)

@@ -1,9 +1,9 @@
 //! Garbage collection: whatever no named record and no live lease reaches is deleted.
 //!
 //! *Named* are images, and records of the build cache that a key names. They reach their layers
-//! and blobs; a layer reaches its compressed forms. Unreachable files are first moved away
-//! inside the transaction that forgets them, so that a process which makes the same blob at the
-//! same moment is not disturbed, and then deleted outside of it.
+//! and blobs; a layer reaches its compressed forms. Rows go first, then the files that have no
+//! row any more are moved away under the write lock, so that a process which makes the same blob
+//! at the same moment is not disturbed, and then deleted outside of it.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -73,10 +73,12 @@ impl Store {
         fs::create_dir(&trash).map_err(io_error("create", &trash))?;
         let report = self.db().with_write(|tx| {
             forget_dead_leases(tx, layout)?;
-            let report = forget(tx, prune)?;
-            move_away(tx, layout, &present, &trash)?;
-            Ok(report)
+            forget(tx, prune)
         })?;
+        // A second transaction, which changes no row: killed in it, nothing refers to what was
+        // moved. It keeps writers out while it looks which files have rows.
+        self.db()
+            .with_write(|tx| move_away(tx, layout, &present, &trash))?;
         remove_tree(&trash).map_err(io_error("delete", &trash))?;
         clear_abandoned(layout, &present)?;
         Ok(report)

@@ -1,6 +1,7 @@
 //! Rows of the layer directories. The directories themselves are the `snapshot` crate's.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use distil_oci::{DiffId, Digest};
@@ -8,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::{StoreError, io_error};
 use crate::lease::{self, Resource};
+use crate::remove::remove_tree;
 use crate::{LayerId, Store};
 
 /// What the store knows about a layer directory.
@@ -82,7 +84,14 @@ impl<'s> Layers<'s> {
             Ok(id)
         })?;
         let path = self.path(id);
-        fs::create_dir(&path).map_err(io_error("create", &path))?;
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // A power failure took back the row of an earlier layer with this number.
+                remove_tree(&path).map_err(io_error("delete", &path))?;
+                fs::create_dir(&path).map_err(io_error("create", &path))?;
+            }
+            other => other.map_err(io_error("create", &path))?,
+        }
         Ok(id)
     }
 
