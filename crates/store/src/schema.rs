@@ -192,3 +192,53 @@ pub(crate) fn migrate(connection: &Connection, steps: &[Migration]) -> rusqlite:
 pub(crate) fn user_version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LATER: &[Migration] = &[
+        Migration {
+            from: 0,
+            run: |connection| connection.execute_batch("CREATE TABLE names(name TEXT)"),
+        },
+        Migration {
+            from: 1,
+            run: |connection| connection.execute_batch("ALTER TABLE names ADD COLUMN size INTEGER DEFAULT 7"),
+        },
+        Migration {
+            from: 2,
+            run: |connection| connection.execute_batch("UPDATE names SET size = size + 1"),
+        },
+    ];
+
+    fn size(connection: &Connection) -> i64 {
+        connection
+            .query_row("SELECT size FROM names", [], |row| row.get(0))
+            .expect("reads")
+    }
+
+    #[test]
+    fn every_older_format_becomes_the_newest() {
+        for start in 1..=LATER.len() {
+            let connection = Connection::open_in_memory().expect("opens");
+            migrate(&connection, &LATER[..start]).expect("migrates");
+            connection
+                .execute("INSERT INTO names(name) VALUES ('a')", [])
+                .expect("inserts");
+            let found = migrate(&connection, LATER).expect("migrates");
+            assert_eq!(found as usize, start);
+            assert_eq!(user_version(&connection).expect("reads"), 3);
+            assert_eq!(size(&connection), if start == 3 { 7 } else { 8 });
+            migrate(&connection, LATER).expect("nothing to do");
+            assert_eq!(size(&connection), if start == 3 { 7 } else { 8 });
+        }
+    }
+
+    #[test]
+    fn the_steps_lead_to_the_present_format() {
+        let connection = Connection::open_in_memory().expect("opens");
+        migrate(&connection, MIGRATIONS).expect("migrates");
+        assert_eq!(user_version(&connection).expect("reads"), crate::FORMAT_VERSION);
+    }
+}

@@ -146,6 +146,10 @@ fn a_killed_process_leaves_a_store_that_opens_clean() {
         let mut children = [spawn(&root, "churn"), spawn(&root, "churn")];
         std::thread::sleep(Duration::from_millis(20 + round * 20));
         for child in &mut children {
+            assert!(
+                child.try_wait().expect("looks").is_none(),
+                "it ended by itself: a failure"
+            );
             child.kill().expect("kills");
             child.wait().expect("waits");
         }
