@@ -9,6 +9,11 @@
 //! 2. [`ConfigureStep`] is the process to run with that directory as its root.
 //! 3. [`normalise`] removes what differs from run to run.
 //!
+//! A recipe's package set is that of debootstrap's `minbase`: `Essential: yes`,
+//! `Priority: required` and apt. apt inside finds its packages where the image's
+//! own came from, or at the mirror given to [`plan()`]; since that address stands
+//! in the tree, images from different mirrors differ.
+//!
 //! The same plan gives the same tree, byte for byte, as root and in a user
 //! namespace. [`image_config`] is the config to go with it.
 

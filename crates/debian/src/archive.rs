@@ -309,20 +309,11 @@ impl Archive<'_> {
     }
 }
 
-/// A file name for what is remembered of a suite. It does not hold the mirror's
-/// address: time must not go back by way of another mirror either.
+/// A file name for what is remembered of a suite of an archive. Another mirror
+/// may lag behind by hours without harm, so each has its own (as in apt).
 fn release_name(source: &Source) -> String {
-    source
-        .suite
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '-' {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect()
+    let id = Digest::sha256(format!("{} {}", source.url, source.suite).as_bytes());
+    format!("{}.InRelease", &id.hex()[..32])
 }
 
 fn decode_index(packed: &Path, suffix: &str) -> Result<String, IndexError> {

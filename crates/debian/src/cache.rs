@@ -9,6 +9,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use distil_oci::{Digest, Digester};
@@ -89,12 +90,16 @@ impl DownloadCache {
         })
     }
 
-    /// The path of a complete file, when the cache holds it.
+    /// The path of a complete file, when the cache holds it. Its bytes are
+    /// checked: one that was damaged on the disk counts as absent.
     #[must_use]
     pub fn find(&self, expected: &Expected) -> Option<PathBuf> {
         let path = self.path(&expected.sha256);
-        let size = fs::metadata(&path).ok()?.len();
-        (size == expected.size).then_some(path)
+        if fs::metadata(&path).ok()?.len() != expected.size {
+            return None;
+        }
+        let (actual, _) = hash_file(&path).ok()?;
+        (actual == expected.sha256).then_some(path)
     }
 
     fn path(&self, sha256: &Digest) -> PathBuf {
@@ -113,16 +118,7 @@ impl DownloadCache {
         }
         let path = self.path(&expected.sha256);
         let partial = path.with_extension("partial");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&partial)
-            .map_err(failed(&partial))?;
-        // One process at a time writes a partial file; the lock dies with it.
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
-            .map_err(|error| failed(&partial)(error.into()))?;
+        let mut file = open_locked(&partial).map_err(failed(&partial))?;
         if let Some(path) = self.find(expected) {
             return Ok(path);
         }
@@ -182,6 +178,30 @@ impl DownloadCache {
         let path = self.root.join("index").join(format!("{}.{format}", packed.hex()));
         let digest = Digest::sha256(text.as_bytes());
         write_whole(&path, &[digest.as_bytes(), text.as_bytes()])
+    }
+}
+
+/// Opens a partial file; one process at a time has it, and the lock dies with it.
+fn open_locked(path: &Path) -> io::Result<File> {
+    loop {
+        let mut options = OpenOptions::new();
+        let file = options
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+        // Who held the lock before may have renamed or removed the file.
+        let same = |named: fs::Metadata| {
+            let opened = file.metadata()?;
+            io::Result::Ok((named.dev(), named.ino()) == (opened.dev(), opened.ino()))
+        };
+        match fs::metadata(path).map(same) {
+            Ok(Ok(true)) => return Ok(file),
+            Ok(Err(error)) => return Err(error),
+            Ok(Ok(false)) | Err(_) => {}
+        }
     }
 }
 

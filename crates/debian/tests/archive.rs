@@ -110,6 +110,9 @@ fn resolves_and_downloads() {
     assert_eq!(indexes.date(), 1_701_475_200);
     let files = fixture.download(&FileFetcher).unwrap();
     assert!(files.iter().all(|file| file.is_file()));
+    // A file that was damaged in the cache is downloaded again.
+    change(&files[0]);
+    assert_eq!(fixture.download(&FileFetcher).unwrap(), files);
     // Everything is there now: packages and index are not asked for again.
     fs::remove_dir_all(fixture.path("pool")).unwrap();
     fs::remove_dir_all(fixture.path("dists/test/main")).unwrap();
