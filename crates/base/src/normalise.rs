@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use distil_debian::UnixTime;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::plan::Plan;
@@ -60,8 +61,9 @@ const EMPTIED: [&str; 7] = [
 /// Removes caches, logs, backups and ids from the configured tree at `target`,
 /// sets the dates in `/etc/shadow`, and clamps all modification times to the
 /// plan's epoch. What dpkg's `--configure` wrote later than the epoch gets the
-/// epoch; what packages ship keeps its own time. Device nodes in `/dev` that the
-/// sandbox may have left are removed.
+/// epoch; what packages ship keeps its own time. Nothing that the
+/// sandbox may have left in `/dev` stays, nor marks of an overlay that the tree
+/// was the upper directory of.
 ///
 /// # Errors
 /// When a file cannot be changed.
@@ -152,10 +154,25 @@ fn set_shadow_dates(path: &Path, epoch: UnixTime) -> Result<(), NormaliseError> 
     Ok(())
 }
 
+/// What overlayfs notes on directories that it made says nothing about the tree.
+fn remove_overlay_marks(path: &Path) -> Result<(), NormaliseError> {
+    for space in ["trusted", "user"] {
+        for mark in ["opaque", "impure", "origin", "uuid"] {
+            match rustix::fs::lremovexattr(path, format!("{space}.overlay.{mark}")) {
+                // NODATA is the usual case; PERM where `trusted` is not ours to see.
+                Ok(()) | Err(Errno::NODATA | Errno::PERM | Errno::OPNOTSUPP) => {}
+                Err(error) => return Err(failed(path)(error.into())),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Clamps the tree below and including `path`, contents before their directory.
 fn clamp_times(path: &Path, epoch: UnixTime) -> Result<(), NormaliseError> {
     let meta = fs::symlink_metadata(path).map_err(failed(path))?;
     if meta.is_dir() {
+        remove_overlay_marks(path)?;
         for entry in fs::read_dir(path).map_err(failed(path))? {
             clamp_times(&entry.map_err(failed(path))?.path(), epoch)?;
         }

@@ -27,8 +27,16 @@ const NAME: &str = "debian:bookworm-slim";
 /// Set in the process that assembles inside the user namespace.
 const WORKER: &str = "DISTIL_ASSEMBLE_INTO";
 
-/// Sets up `/dev` in a mount namespace of its own and runs the step in the tree.
-const CONFIGURE: &str = r#"root=$1; shift
+/// Sets up `/dev` in a mount namespace of its own and runs the step in the tree,
+/// or in an overlay whose upper directory it is: both must give the same.
+const CONFIGURE: &str = r#"root=$1 how=$2; shift 2
+if [ "$how" = overlay ]; then
+  mkdir -p "$root.overlay/lower" "$root.overlay/work" "$root.overlay/merged"
+  rm -rf "$root.overlay/work/work/incompat"
+  mount -t overlay -o "volatile,lowerdir=$root.overlay/lower,upperdir=$root,workdir=$root.overlay/work" \
+    overlay "$root.overlay/merged"
+  root="$root.overlay/merged"
+fi
 mount -t tmpfs -o mode=755 dev "$root/dev"
 mkdir -m 1777 "$root/dev/shm"
 : > "$root/dev/null"
@@ -97,10 +105,15 @@ fn assemble(target: &Path) -> Outcome<bool> {
 }
 
 fn run_in(root: &Path, args: &[String], env: &[String]) -> Outcome<String> {
+    let how = if std::env::var_os(WORKER).is_some() {
+        "plain"
+    } else {
+        "overlay"
+    };
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "sh", "-ec", CONFIGURE, "sh"])
-        .arg(root)
+        .args([root.as_os_str(), how.as_ref()])
         .args(args);
     command
         .env_clear()
@@ -250,6 +263,10 @@ fn the_same_tree_as_root_and_in_a_user_namespace() {
 /// dpkg is content, nothing is left of the making, and apt knows its packages.
 fn check_contents(root: &Path) {
     let env = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned()];
+    // base-files makes these in its postinst, so overlayfs marks them.
+    let mut marks = [0_u8; 256];
+    let length = rustix::fs::llistxattr(root.join("media"), &mut marks[..]).unwrap();
+    assert!(!String::from_utf8_lossy(&marks[..length]).contains("overlay"));
     let run = |script: &str| {
         let args = ["sh", "-ec", script].map(str::to_owned);
         run_in(root, &args, &env).unwrap()
