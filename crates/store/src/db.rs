@@ -120,6 +120,13 @@ impl MetadataDb {
         };
         let path = self.path.clone();
         match source.sqlite_error_code() {
+            // What SQLite says of a full or read-only disk depends on the file it was at.
+            Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) if self.is_read_only() => {
+                StoreError::ReadOnly { path }
+            }
+            Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) if self.is_full() => {
+                StoreError::NoSpace { path }
+            }
             Some(ErrorCode::DiskFull) => StoreError::NoSpace { path },
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { path },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { path },
@@ -130,6 +137,18 @@ impl MetadataDb {
             Some(ErrorCode::CannotOpen) => StoreError::Denied { action: "open", path },
             _ => StoreError::Database { path, source },
         }
+    }
+
+    fn is_read_only(&self) -> bool {
+        let stat = self.path.parent().map(rustix::fs::statvfs);
+        stat.is_some_and(|stat| {
+            stat.is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+        })
+    }
+
+    fn is_full(&self) -> bool {
+        let stat = self.path.parent().map(rustix::fs::statvfs);
+        stat.is_some_and(|stat| stat.is_ok_and(|stat| stat.f_bavail < 16))
     }
 }
 

@@ -84,6 +84,15 @@ impl Store {
         Ok(report)
     }
 
+    /// Collects when the store takes more than `limit` bytes; the automatic collection, to be
+    /// called at the end of a build.
+    pub fn collect_above(&self, limit: u64) -> Result<Option<GcReport>, StoreError> {
+        if self.total_size()? <= limit {
+            return Ok(None);
+        }
+        self.collect(Prune::ToSize(limit)).map(Some)
+    }
+
     /// What [`Store::collect`] would do now.
     pub fn collect_dry_run(&self, prune: Prune) -> Result<GcReport, StoreError> {
         let layout = &self.shared().layout;

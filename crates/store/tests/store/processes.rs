@@ -1,13 +1,13 @@
 //! Several processes on one store, and processes that are killed.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use distil_oci::Digest;
-use distil_store::{LayerInfo, LockMode, NewRecord, Prune, RecordKind, Store, Timestamp};
+use distil_store::{LayerInfo, LockMode, NewRecord, Prune, RecordKind, Store, StoreError, Timestamp};
 
 const ROOT: &str = "DISTIL_TEST_STORE";
 const ROLE: &str = "DISTIL_TEST_ROLE";
@@ -47,6 +47,29 @@ fn role_of_a_child() {
             println!("ready");
             std::thread::sleep(Duration::from_secs(60));
             drop(lock);
+        }
+        "fill" => {
+            let write = || -> Result<(), StoreError> {
+                let store = Store::open(&root)?;
+                (0..100u32).try_for_each(|number| {
+                    let mut writer = store.blobs().writer()?;
+                    let chunk = vec![number.to_le_bytes()[0]; 64 << 10];
+                    let path = store.root().to_path_buf();
+                    writer.write_all(&chunk).map_err(|source| match source.kind() {
+                        std::io::ErrorKind::StorageFull => StoreError::NoSpace { path },
+                        _ => StoreError::Io {
+                            action: "write",
+                            path,
+                            source,
+                        },
+                    })?;
+                    writer.commit(None).map(drop)
+                })
+            };
+            println!(
+                "result: {}",
+                write().map_or_else(|error| error.to_string(), |()| "none".to_owned())
+            );
         }
         _ => panic!("unknown role"),
     }
@@ -231,4 +254,38 @@ fn a_lock_ends_with_its_process() {
     drop(store.lock("one", LockMode::Exclusive).expect("takes over"));
     assert!(start.elapsed() < Duration::from_secs(5));
     killer.join().expect("no panic");
+}
+
+/// Runs the role "fill" in a mount namespace of its own, on a small disk, after `commands`.
+fn fill(root: &Path, commands: &str) -> String {
+    let own = std::env::current_exe().expect("own path");
+    let script = format!(
+        "mount -t tmpfs -o size=2m none \"$1\" && {commands} && \
+         exec \"$2\" --exact processes::role_of_a_child --nocapture --quiet"
+    );
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-ec", &script, "sh"])
+        .args([root, &own])
+        .env(ROOT, root.join("store"))
+        .env(ROLE, "fill")
+        .output()
+        .expect("unshare runs");
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn full_and_read_only_disks_are_told() {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    if !rustix::process::geteuid().is_root() || !map.contains("4294967295") {
+        println!("skip: needs root");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("temp dir");
+    let full = fill(directory.path(), "true");
+    assert!(full.contains("no space left while writing"), "{full}");
+    let read_only = fill(directory.path(), "mount -o remount,ro \"$1\"");
+    assert!(read_only.contains("the filesystem is read-only"), "{read_only}");
+    let made = "DISTIL_TEST_ROLE=count \"$2\" --exact processes::role_of_a_child --quiet >/dev/null";
+    let remounted = fill(directory.path(), &format!("{made} && mount -o remount,ro \"$1\""));
+    assert!(remounted.contains("the filesystem is read-only"), "{remounted}");
 }
