@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use distil_oci::{DiffId, Digester};
 
 use distil_rootfs::{ChangeSink, Dir, DirTree, Entry, FileKind, Tree, Xattrs};
 
@@ -11,8 +14,14 @@ use crate::error::io_at;
 use crate::settle::MAX_DEPTH;
 use crate::{LayerError, LinkGroups, TarOptions, TarSummary, TarWriter};
 
+/// Bytes that go from the walk to the hashing thread at once.
+const CHUNK: usize = 512 << 10;
+
+/// Chunks that may wait, so that memory stays bounded.
+const AHEAD: usize = 6;
+
 /// Writes the tar of a layer directory that [`crate::settle`] went over (or that is equal to
-/// what a [`ChangeSink`] was told).
+/// what a [`ChangeSink`] was told). Files are read in this thread, hashed and written in another.
 ///
 /// The layer's root directory itself has no entry, as in BuildKit.
 ///
@@ -22,21 +31,81 @@ pub fn write_tar(
     dir: &Path,
     links: &LinkGroups,
     options: TarOptions,
-    out: impl Write,
+    out: impl Write + Send,
+) -> Result<TarSummary, LayerError> {
+    let (sender, receiver) = sync_channel(AHEAD);
+    std::thread::scope(|scope| {
+        let hashing = scope.spawn(move || hash(&receiver, out));
+        let walked = walk(dir, links, options, sender);
+        let hashed = hashing
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("hashing stopped")));
+        // An output that failed is why the walk could not go on.
+        let diff_id = hashed.map_err(stream_error)?;
+        Ok(TarSummary { diff_id, ..walked? })
+    })
+}
+
+fn walk(
+    dir: &Path,
+    links: &LinkGroups,
+    options: TarOptions,
+    sender: SyncSender<Vec<u8>>,
 ) -> Result<TarSummary, LayerError> {
     let tree = DirTree::open(dir)?;
+    let chunks = Chunks {
+        sender,
+        chunk: Vec::with_capacity(CHUNK),
+    };
     let mut walk = Walk {
-        tar: TarWriter::new(out, options),
+        tar: TarWriter::unhashed(chunks, options),
         targets: links.targets(),
         buffer: vec![0; 256 << 10],
         path: PathBuf::new(),
     };
     walk.directory(&*tree.root()?, 0)?;
-    let (_, summary) = walk.tar.finish().map_err(|source| LayerError::Stream {
+    let (_, summary) = walk.tar.finish().map_err(stream_error)?;
+    Ok(summary)
+}
+
+fn hash(chunks: &Receiver<Vec<u8>>, mut out: impl Write) -> io::Result<DiffId> {
+    let mut digester = Digester::new();
+    for chunk in chunks {
+        digester.update(&chunk);
+        out.write_all(&chunk)?;
+    }
+    out.flush()?;
+    Ok(DiffId(digester.finish()))
+}
+
+fn stream_error(source: io::Error) -> LayerError {
+    LayerError::Stream {
         action: "write",
         source,
-    })?;
-    Ok(summary)
+    }
+}
+
+/// Collects bytes and hands them to the hashing thread.
+struct Chunks {
+    sender: SyncSender<Vec<u8>>,
+    chunk: Vec<u8>,
+}
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.chunk.extend_from_slice(bytes);
+        if self.chunk.len() >= CHUNK {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
+        self.sender
+            .send(chunk)
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
 }
 
 struct Walk<'l, W: Write> {
@@ -99,12 +168,7 @@ impl<W: Write> Walk<'_, W> {
                 break;
             }
             left -= count as u64;
-            self.tar
-                .data(&self.buffer[..count])
-                .map_err(|source| LayerError::Stream {
-                    action: "write",
-                    source,
-                })?;
+            self.tar.data(&self.buffer[..count]).map_err(stream_error)?;
         }
         Ok(())
     }
@@ -112,9 +176,6 @@ impl<W: Write> Walk<'_, W> {
     fn put(&mut self, entry: &Entry, link: Option<&OsStr>, xattrs: &Xattrs) -> Result<(), LayerError> {
         self.tar
             .entry(&self.path, &entry.node, link, xattrs)
-            .map_err(|source| LayerError::Stream {
-                action: "write",
-                source,
-            })
+            .map_err(stream_error)
     }
 }

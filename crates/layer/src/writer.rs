@@ -47,7 +47,8 @@ pub struct TarSummary {
 pub struct TarWriter<W: Write> {
     out: W,
     options: TarOptions,
-    digester: Digester,
+    /// `None` when the output hashes, in another thread.
+    digester: Option<Digester>,
     written: u64,
     contents: u64,
     entries: u64,
@@ -62,10 +63,19 @@ pub struct TarWriter<W: Write> {
 impl<W: Write> TarWriter<W> {
     /// Starts a tar. To hash without keeping it, write into [`io::sink`].
     pub fn new(out: W, options: TarOptions) -> Self {
+        Self::with_digester(out, options, Some(Digester::new()))
+    }
+
+    /// Starts a tar that the output hashes.
+    pub(crate) fn unhashed(out: W, options: TarOptions) -> Self {
+        Self::with_digester(out, options, None)
+    }
+
+    fn with_digester(out: W, options: TarOptions, digester: Option<Digester>) -> Self {
         Self {
             out,
             options,
-            digester: Digester::new(),
+            digester,
             written: 0,
             contents: 0,
             entries: 0,
@@ -90,7 +100,7 @@ impl<W: Write> TarWriter<W> {
             others
         });
         let summary = TarSummary {
-            diff_id: DiffId(self.digester.finish()),
+            diff_id: DiffId(self.digester.unwrap_or_default().finish()),
             size: self.written,
             contents: self.contents,
             entries: self.entries,
@@ -112,7 +122,9 @@ impl<W: Write> TarWriter<W> {
     }
 
     fn flush_buffer(&mut self) -> io::Result<()> {
-        self.digester.update(&self.buffer);
+        if let Some(digester) = &mut self.digester {
+            digester.update(&self.buffer);
+        }
         self.written += self.buffer.len() as u64;
         self.out.write_all(&self.buffer)?;
         self.buffer.clear();
@@ -201,7 +213,9 @@ impl<W: Write> ChangeSink for TarWriter<W> {
         self.missing = self.missing.checked_sub(bytes.len() as u64).ok_or_else(|| {
             io::Error::other("file has more bytes than announced: it changed while it was read")
         })?;
-        self.digester.update(bytes);
+        if let Some(digester) = &mut self.digester {
+            digester.update(bytes);
+        }
         self.written += bytes.len() as u64;
         self.out.write_all(bytes)
     }
