@@ -96,10 +96,10 @@ impl Unpack<'_> {
     fn run<R: Read>(&mut self, archive: &mut tar::Archive<R>) -> Result<(), UpperError> {
         let entries = archive.entries().map_err(|err| self.damaged(err))?;
         for entry in entries {
-            if let Some(cancel) = &self.spec.cancel {
-                if cancel.load(Ordering::Relaxed) {
-                    return Err(UpperError::Cancelled);
-                }
+            if let Some(cancel) = &self.spec.cancel
+                && cancel.load(Ordering::Relaxed)
+            {
+                return Err(UpperError::Cancelled);
             }
             let mut entry = entry.map_err(|err| self.damaged(err))?;
             if entry.header().entry_type().is_pax_global_extensions() {
@@ -151,10 +151,10 @@ impl Unpack<'_> {
     }
 
     fn open_parent(&mut self, parent: &Path) -> Result<Arc<WriteDir>, UpperError> {
-        if let Some(last) = &self.last {
-            if last.path() == parent {
-                return Ok(Arc::clone(last));
-            }
+        if let Some(last) = &self.last
+            && last.path() == parent
+        {
+            return Ok(Arc::clone(last));
         }
         let dir = self.upper.make_dirs(parent, 0o755, None)?.0;
         self.last = Some(Arc::clone(&dir));

@@ -98,7 +98,7 @@ impl Selection<'_> {
         };
         if node.kind.is_dir() {
             let dir = tree.open_dir(&real)?;
-            self.visit_dir(dir.as_ref(), prefix.clone(), None)?;
+            self.visit_dir(dir.as_ref(), &prefix, None)?;
         } else {
             self.visit_file(prefix.clone(), real, node, None)?;
         }
@@ -177,20 +177,15 @@ impl Selection<'_> {
         self.found.push(entry);
     }
 
-    fn visit_dir(
-        &mut self,
-        dir: &dyn Dir,
-        path: Vec<u8>,
-        matched: Option<&[u8]>,
-    ) -> Result<(), ContentError> {
+    fn visit_dir(&mut self, dir: &dyn Dir, path: &[u8], matched: Option<&[u8]>) -> Result<(), ContentError> {
         self.context.check()?;
-        let candidate = self.candidate(&path, matched)?;
+        let candidate = self.candidate(path, matched)?;
         let skipped_root = path.is_empty() && self.pattern.is_empty();
         let mut entered = false;
         if let (Some(candidate), false) = (&candidate, skipped_root) {
             let (selected, include, exclude) = self.selects(candidate);
             let entry = Included {
-                path: path.clone(),
+                path: path.to_vec(),
                 real: dir.path().to_owned(),
                 node: dir.node(),
                 follow: false,
@@ -210,10 +205,10 @@ impl Selection<'_> {
             entered = true;
         }
         let matched = match (candidate.is_some(), matched) {
-            (true, None) => Some(path.clone()),
+            (true, None) => Some(path.to_vec()),
             (_, matched) => matched.map(<[u8]>::to_vec),
         };
-        self.visit_children(dir, &path, matched.as_deref())?;
+        self.visit_children(dir, path, matched.as_deref())?;
         if entered {
             self.above.pop();
         }
@@ -226,10 +221,10 @@ impl Selection<'_> {
         path: &[u8],
         matched: Option<&[u8]>,
     ) -> Result<(), ContentError> {
-        if let (Some(wildcard), None) = (&self.wildcard, matched) {
-            if !wildcard.may_match_below(path) {
-                return Ok(());
-            }
+        if let (Some(wildcard), None) = (&self.wildcard, matched)
+            && !wildcard.may_match_below(path)
+        {
+            return Ok(());
         }
         for entry in dir.entries()? {
             let mut child = path.to_vec();
@@ -237,7 +232,7 @@ impl Selection<'_> {
             child.extend_from_slice(entry.name.as_bytes());
             if entry.node.kind.is_dir() {
                 let below = dir.open_dir(&entry.name)?;
-                self.visit_dir(below.as_ref(), child, matched)?;
+                self.visit_dir(below.as_ref(), &child, matched)?;
             } else {
                 let real = dir.path().join(&entry.name);
                 self.visit_file(child, real, entry.node, matched)?;
@@ -266,10 +261,10 @@ impl Selection<'_> {
             return Ok(Sha256::digest(b"").into());
         }
         let base = |path: &[u8]| path.rsplit(|byte| *byte == b'/').next().map(<[u8]>::to_vec);
-        if let ([entry], [digest]) = (&self.found[..], &digests[..]) {
-            if base(&self.pattern) == base(&entry.path) {
-                return Ok(*digest);
-            }
+        if let ([entry], [digest]) = (&self.found[..], &digests[..])
+            && base(&self.pattern) == base(&entry.path)
+        {
+            return Ok(*digest);
         }
         let mut hash = Sha256::new();
         for (entry, digest) in self.found.iter().zip(&digests) {
@@ -337,10 +332,10 @@ fn digest_one(
         let path = entry.real.clone();
         return Err(TreeError::NotFound { path }.into());
     };
-    if entry.node.kind.is_file() {
-        if let Some(known) = context.known(parent, name) {
-            return Ok(known);
-        }
+    if entry.node.kind.is_file()
+        && let Some(known) = context.known(parent, name)
+    {
+        return Ok(known);
     }
     let dir = match dir {
         Some(dir) => dir,

@@ -227,10 +227,10 @@ fn digest_plain(context: &Context<'_>, path: &[u8], follow: bool) -> Result<[u8;
     let (Some(parent), Some(name)) = (real.parent(), real.file_name()) else {
         return Err(TreeError::NotFound { path: real }.into());
     };
-    if node.kind.is_file() {
-        if let Some(known) = context.known(parent, name) {
-            return Ok(known);
-        }
+    if node.kind.is_file()
+        && let Some(known) = context.known(parent, name)
+    {
+        return Ok(known);
     }
     let dir = context.tree.open_dir(parent)?;
     let mut buffer = Vec::new();

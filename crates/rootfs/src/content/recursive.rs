@@ -84,10 +84,10 @@ impl Walk<'_> {
     fn digest_file(&self, dir: &DirHash, place: usize, node: &Node) -> Result<[u8; 32], ContentError> {
         let name = &dir.names[place];
         let path: &Path = dir.dir.path();
-        if node.kind.is_file() {
-            if let Some(known) = self.context.known(path, name) {
-                return Ok(known);
-            }
+        if node.kind.is_file()
+            && let Some(known) = self.context.known(path, name)
+        {
+            return Ok(known);
         }
         let transferred = self.context.transferred;
         let digest = BUFFER

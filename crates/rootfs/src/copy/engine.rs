@@ -209,12 +209,11 @@ impl<'a> Engine<'a> {
         let existing = tree.lookup(&target)?;
         let into_contents = spec.dir_copy_contents && node.kind.is_dir();
         let existing_dir = existing.is_some_and(|node| node.kind.is_dir());
-        if (node.kind.is_dir() && !into_contents && existing.is_some())
-            || (!node.kind.is_dir() && existing_dir)
+        if ((node.kind.is_dir() && !into_contents && existing.is_some())
+            || (!node.kind.is_dir() && existing_dir))
+            && let Some(name) = path.file_name()
         {
-            if let Some(name) = path.file_name() {
-                target.push(name);
-            }
+            target.push(name);
         }
         let parent = if into_contents && existing.is_none() {
             target.as_path()

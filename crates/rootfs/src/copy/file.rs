@@ -64,16 +64,15 @@ impl Engine<'_> {
         name: &OsStr,
         state: (&mut Totals, &mut LinkDir),
     ) -> Result<(), UpperError> {
-        if !target.is_fresh() {
-            if let Some(existing) = target.existing(name)? {
-                if existing.node.kind.is_dir() {
-                    if self.spec.conflict == Conflict::Fail {
-                        let path = target.path().join(name);
-                        return Err(UpperError::ReplaceDirectory { path });
-                    }
-                    target.remove(name)?;
-                }
+        if !target.is_fresh()
+            && let Some(existing) = target.existing(name)?
+            && existing.node.kind.is_dir()
+        {
+            if self.spec.conflict == Conflict::Fail {
+                let path = target.path().join(name);
+                return Err(UpperError::ReplaceDirectory { path });
             }
+            target.remove(name)?;
         }
         let place = Place {
             dir,
@@ -345,6 +344,8 @@ impl Engine<'_> {
                     let _ = give_back.send(piece);
                 }
             });
+            // Dropped with this closure: that ends the hasher, on errors too.
+            let send = send;
             let mut total = 0u64;
             loop {
                 self.check()?;

@@ -122,10 +122,10 @@ impl LayerManifest {
 
     /// Reads what [`LayerManifest::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<LayerManifest, ManifestError> {
-        if let (Some(MAGIC), Some(version)) = (bytes.first_chunk(), bytes.get(MAGIC.len())) {
-            if *version != VERSION {
-                return Err(ManifestError::Version { version: *version });
-            }
+        if let (Some(MAGIC), Some(version)) = (bytes.first_chunk(), bytes.get(MAGIC.len()))
+            && *version != VERSION
+        {
+            return Err(ManifestError::Version { version: *version });
         }
         let body = bytes.len().saturating_sub(CHECKSUM);
         let (body, checksum) = bytes.split_at(body);

@@ -175,10 +175,10 @@ pub(super) fn open_file(root: Box<dyn Dir>, path: &Path) -> Result<File, TreeErr
 /// The directory that holds the last component (not followed), and that component.
 pub(super) fn open_parent(root: Box<dyn Dir>, path: &Path) -> Result<(Box<dyn Dir>, OsString), TreeError> {
     let mut at = walk(root, path, false)?;
-    if at.tail.len() == 1 {
-        if let (Some(name), Some(dir)) = (at.tail.pop(), at.stack.pop()) {
-            return Ok((dir, name));
-        }
+    if at.tail.len() == 1
+        && let (Some(name), Some(dir)) = (at.tail.pop(), at.stack.pop())
+    {
+        return Ok((dir, name));
     }
     let path = at.path();
     Err(if at.tail.is_empty() {

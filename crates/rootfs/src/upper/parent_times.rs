@@ -44,10 +44,10 @@ impl ParentTimes {
         let mut dir: Arc<WriteDir> = Arc::new(upper.write_root()?);
         let mut below = self.times.keys().peekable();
         while let Some(path) = below.next() {
-            if path.as_path() != except {
-                if let Some(mtime) = self.times.get(path) {
-                    dir.date_if_written(*mtime)?;
-                }
+            if path.as_path() != except
+                && let Some(mtime) = self.times.get(path)
+            {
+                dir.date_if_written(*mtime)?;
             }
             let Some(next) = below.peek() else { break };
             // The keys are one path's prefixes, or those of two that branch off.

@@ -38,7 +38,7 @@ fn names_are_looked_up_in_the_tree() {
 fn identities_follow_dockers_rules() {
     let fixture = Fixture::new();
     let tree = tree(&fixture);
-    let cases: &[(&str, (u32, u32, &[u32], &str))] = &[
+    let cases: [(_, (_, _, &[u32], _)); 8] = [
         ("", (0, 0, &[10], "/root")),
         ("bob", (5, 7, &[10, 11], "/home/bob")),
         ("5", (5, 7, &[10, 11], "/home/bob")),
@@ -50,8 +50,8 @@ fn identities_follow_dockers_rules() {
     ];
     for (user, (uid, gid, groups, home)) in cases {
         let want = Identity {
-            uid: *uid,
-            gid: *gid,
+            uid,
+            gid,
             groups: groups.to_vec(),
             home: PathBuf::from(home),
         };
