@@ -19,6 +19,12 @@ pub(crate) fn root_or_skip(test: &str) -> bool {
     root
 }
 
+/// Whether ids are mapped, so that overlayfs takes `user.*` attributes only.
+pub(crate) fn in_user_namespace() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"]
+}
+
 /// A file system entry to make: `dir/`, `file=contents`, `link->target`; then an optional
 /// octal mode after a blank.
 pub(crate) fn populate(root: &Path, entries: &[&str]) {
@@ -82,10 +88,10 @@ impl Fixture {
         let lower = MergedTree::open(&self.layers).unwrap();
         let path = self.layer(&[]);
         let options = UpperOptions {
-            opaque: if rustix::process::geteuid().is_root() {
-                OpaqueXattr::Trusted
-            } else {
+            opaque: if in_user_namespace() {
                 OpaqueXattr::User
+            } else {
+                OpaqueXattr::Trusted
             },
             ..UpperOptions::default()
         };

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::testing::{Fixture, dump, root_or_skip};
+use crate::testing::{Fixture, dump, in_user_namespace, root_or_skip};
 use crate::tree::{DirTree, MergedTree};
 
 /// Mounts, looks, unmounts.
@@ -20,7 +20,7 @@ fn overlay(lower: &[PathBuf]) -> Mount {
         lower: lower.to_vec(),
         upper: None,
         work: None,
-        userxattr: false,
+        userxattr: in_user_namespace(),
     }
 }
 
@@ -102,7 +102,7 @@ fn an_upper_directory_takes_the_changes_twice() {
         lower: vec![lower],
         upper: Some(upper.clone()),
         work: Some(work),
-        userxattr: false,
+        userxattr: in_user_namespace(),
     };
     for (round, strategy) in [MountStrategy::LayerByLayer, MountStrategy::OptionString]
         .into_iter()

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::mount::{Mount, MountStrategy};
-use crate::testing::{Fixture, dump, paths, root_or_skip};
+use crate::testing::{Fixture, dump, in_user_namespace, paths, root_or_skip};
 use crate::tree::DirTree;
 
 fn mkdir(path: &str, make_parents: bool) -> MkdirSpec {
@@ -210,7 +210,7 @@ proptest! {
             lower: fixture.layers.clone(),
             upper: None,
             work: None,
-            userxattr: false,
+            userxattr: in_user_namespace(),
         };
         mount.attach_with(Path::new(&target), MountStrategy::Auto).unwrap();
         let mounted = dump(&DirTree::open(&target).unwrap());
