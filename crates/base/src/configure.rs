@@ -22,6 +22,11 @@ pub struct ConfigureStep {
 /// `preinst` scripts run first, since dpkg runs them before it unpacks and not
 /// again; then dpkg orders and runs the rest. dpkg syncs a file in `updates`
 /// after every change of state, so that directory is put in memory.
+///
+/// Two programs are shadowed meanwhile: `ischroot` says yes, for no init runs
+/// here that libc6 would have to restart (and wait a second for), and
+/// `dpkg-maintscript-helper` does nothing, as it would where no older version of
+/// any package was.
 const SCRIPT: &str = r#"set -e
 umask 022
 dpkg=/var/lib/dpkg
@@ -31,6 +36,13 @@ if [ ! -e /usr/bin/awk ] && [ -e /usr/bin/mawk ]; then
   ln -s mawk /usr/bin/awk
   awk=1
 fi
+shadows=$dpkg/shadows
+mkdir $shadows
+for program in ischroot dpkg-maintscript-helper; do
+  printf '#!/bin/sh\nexit 0\n' > $shadows/$program
+  chmod 755 $shadows/$program
+done
+PATH=$shadows:$PATH
 for package in $PREINST; do
   DPKG_MAINTSCRIPT_PACKAGE=${package%:*} DPKG_MAINTSCRIPT_NAME=preinst \
     DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1 "$dpkg/info/$package.preinst" install
@@ -41,6 +53,7 @@ if mkdir /dev/shm/dpkg-updates 2>/dev/null; then
   ln -s /dev/shm/dpkg-updates $dpkg/updates
 fi
 dpkg --force-unsafe-io --force-confold --configure --pending
+rm -r $shadows
 if [ -L $dpkg/updates ]; then
   rm $dpkg/updates
   mkdir $dpkg/updates
