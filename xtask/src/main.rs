@@ -21,9 +21,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("frontend", &["dockerfile", "llb", "oci"]),
     (
         "sources",
-        &["base", "debian", "fetch", "layer", "llb", "oci", "registry", "rootfs", "snapshot", "store"],
+        &[
+            "base", "debian", "fetch", "layer", "llb", "oci", "registry", "rootfs", "snapshot", "store",
+        ],
     ),
-    ("export", &["layer", "oci", "registry", "rootfs", "snapshot", "store"]),
+    (
+        "export",
+        &["layer", "oci", "registry", "rootfs", "snapshot", "store"],
+    ),
     ("base", &["debian", "layer", "oci", "rootfs", "store"]),
     ("engine", &["*"]),
     ("distil", &["*"]),
@@ -41,7 +46,9 @@ fn main() -> ExitCode {
 
 fn check_deps() -> ExitCode {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let output = Command::new(cargo).args(["metadata", "--format-version=1", "--no-deps", "--locked"]).output();
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version=1", "--no-deps", "--locked"])
+        .output();
     let metadata: serde_json::Value = match output {
         Ok(output) if output.status.success() => match serde_json::from_slice(&output.stdout) {
             Ok(value) => value,
@@ -59,7 +66,9 @@ fn check_deps() -> ExitCode {
             continue;
         }
         let Some(row) = allowed.get(name) else {
-            forbidden.push(format!("crate `{name}` has no row in the table of xtask/src/main.rs"));
+            forbidden.push(format!(
+                "crate `{name}` has no row in the table of xtask/src/main.rs"
+            ));
             continue;
         };
         for dependency in package["dependencies"].as_array().into_iter().flatten() {

@@ -1,13 +1,19 @@
 //! Ctrl-C and its relatives.
 
+use std::time::Duration;
+
 use distil_solver::CancelToken;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::error::CliError;
 
-/// A token that the first SIGINT, SIGTERM or SIGHUP sets; the second ends the program at once. Either way
-/// the processes of RUN end: their helper sees that the pipe to this process is closed.
+/// How long a build may take to stop by itself.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// A token that the first SIGINT, SIGTERM or SIGHUP sets; the second, or [`PATIENCE`], ends the program at
+/// once, which loses nothing but the unfinished steps. Either way the processes of RUN end: their helper sees
+/// that the pipe to this process is closed.
 pub(crate) fn token() -> Result<CancelToken, CliError> {
     let token = CancelToken::new();
     let cancel = token.clone();
@@ -17,6 +23,10 @@ pub(crate) fn token() -> Result<CancelToken, CliError> {
             if cancel.is_cancelled() {
                 std::process::exit(128 + signal);
             }
+            std::thread::spawn(move || {
+                std::thread::sleep(PATIENCE);
+                std::process::exit(128 + signal);
+            });
             cancel.cancel();
         }
     });
