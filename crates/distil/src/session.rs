@@ -45,7 +45,8 @@ impl Session {
     }
 }
 
-/// A failure of the store as users read it.
+/// A failure of the store as users read it; takes the error by value to fit `map_err`.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that map_err wants")]
 pub(crate) fn store_error(error: distil_store::StoreError) -> CliError {
     CliError::failed(chain(&error))
 }

@@ -201,7 +201,7 @@ impl ImageProvider {
         if local_only {
             return Err(ImageError::NotLocal);
         }
-        let image = self.from_outside(reference, platform, report)?;
+        let image = self.look_outside(reference, platform, report)?;
         resolved::remember(&self.store, reference, platform, &image)?;
         Ok(image)
     }
@@ -262,7 +262,7 @@ impl ImageProvider {
         Ok(matches.then_some(image))
     }
 
-    fn from_outside(
+    fn look_outside(
         &self,
         reference: &Reference,
         platform: &Platform,

@@ -47,7 +47,7 @@ impl Plain {
         Ok(Some(number))
     }
 
-    fn vertex(&mut self, vertex: VertexStatus, out: &mut dyn Write) -> std::io::Result<()> {
+    fn vertex(&mut self, vertex: &VertexStatus, out: &mut dyn Write) -> std::io::Result<()> {
         let Some(started) = vertex.started.or(vertex.completed) else {
             return Ok(());
         };
@@ -115,7 +115,7 @@ impl Plain {
 impl Renderer for Plain {
     fn event(&mut self, event: ProgressEvent, out: &mut dyn Write) -> std::io::Result<()> {
         match event {
-            ProgressEvent::Vertex(vertex) => self.vertex(vertex, out),
+            ProgressEvent::Vertex(vertex) => self.vertex(&vertex, out),
             ProgressEvent::Log {
                 vertex,
                 stream,

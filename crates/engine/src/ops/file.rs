@@ -178,7 +178,7 @@ impl Run<'_> {
             .values_mut()
             .map(|report| std::mem::take(&mut report.manifest));
         let manifest = match (manifests.next(), manifests.next()) {
-            (Some(manifest), None) if manifest.len() > 0 => Some(manifest),
+            (Some(manifest), None) if !manifest.is_empty() => Some(manifest),
             _ => None,
         };
         let copied = manifest.is_some();
