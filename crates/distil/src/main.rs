@@ -1,4 +1,5 @@
 //! The `distil` command: arguments, commands, rendering, exit codes.
+#![allow(rustdoc::broken_intra_doc_links, reason = "doc comments of arguments are their help texts")]
 
 mod arguments;
 mod commands;

@@ -24,7 +24,7 @@ use crate::resolver::Resolver;
 pub struct BuildRequest {
     /// The Dockerfile.
     pub dockerfile: DockerfileText,
-    /// Folders by context name; the main one is [`MAIN_CONTEXT`].
+    /// Folders by context name; the main one is [`crate::MAIN_CONTEXT`].
     pub contexts: BTreeMap<String, PathBuf>,
     /// OCI layouts by the name that a named context's `oci-layout://` gives them.
     pub layouts: BTreeMap<String, PathBuf>,
