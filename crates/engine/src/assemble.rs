@@ -2,16 +2,16 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use distil_base::{ConfigureStep, DebianImage, Plan, Recipe};
-use distil_debian::{Archive, ArchiveSources, DownloadCache, Keyring};
+use distil_debian::{Archive, ArchiveSources, DownloadCache, Indexes, Keyring};
 use distil_oci::{Descriptor, Digest, Manifest, Platform, Reference, media_type};
-use distil_rootfs::Mount;
 use distil_sandbox::exit::ExitStatus;
 use distil_sandbox::{Network, ProcessSpec, Sandbox, Stdio};
-use distil_snapshot::{CommitOptions, Snapshotter};
+use distil_snapshot::{ActiveSnapshot, CommitOptions, Snapshotter};
+use distil_solver::{CancelRegistration, CancelToken};
 use distil_sources::{Assembled, Assembler, ImageError, Transfer};
 use distil_store::{LockMode, NewImage, Store, Timestamp};
 
@@ -39,6 +39,26 @@ pub(crate) struct DebianAssembler {
     pub(crate) fetcher: Arc<distil_fetch::Client>,
     pub(crate) host: Platform,
     pub(crate) now: Timestamp,
+    pub(crate) cancel: Arc<CancelFlag>,
+}
+
+/// A cancel token that can also be read as a plain flag, which libraries without a solver take.
+pub(crate) struct CancelFlag {
+    token: CancelToken,
+    pub(crate) flag: Arc<AtomicBool>,
+    _registration: CancelRegistration,
+}
+
+impl CancelFlag {
+    pub(crate) fn new(token: &CancelToken) -> Self {
+        let flag = Arc::new(AtomicBool::new(false));
+        let set = Arc::clone(&flag);
+        Self {
+            token: token.clone(),
+            flag,
+            _registration: token.on_cancel(move || set.store(true, Ordering::Relaxed)),
+        }
+    }
 }
 
 impl Assembler for DebianAssembler {
@@ -50,7 +70,7 @@ impl Assembler for DebianAssembler {
         &self,
         reference: &Reference,
         platform: &Platform,
-        report: &dyn Fn(Transfer),
+        report: &(dyn Fn(Transfer) + Sync),
     ) -> Result<Assembled, ImageError> {
         let failed = |detail: String| ImageError::Assemble {
             name: reference.to_string(),
@@ -70,11 +90,14 @@ impl Assembler for DebianAssembler {
         let _turn = self
             .store
             .lock(&format!("assemble {reference} {platform}"), LockMode::Exclusive)?;
-        self.run(reference, &Recipe::debian(&image), platform, report)
-            .map_err(|error| match error {
-                Problem::Store(error) => error,
-                Problem::Other(detail) => failed(detail),
-            })
+        let result = self.run(reference, &Recipe::debian(&image), platform, report);
+        if self.cancel.token.is_cancelled() {
+            return Err(ImageError::Cancelled);
+        }
+        result.map_err(|error| match error {
+            Problem::Store(error) => error,
+            Problem::Other(detail) => failed(detail),
+        })
     }
 }
 
@@ -103,82 +126,107 @@ fn other(error: &(dyn std::error::Error + 'static)) -> Problem {
     Problem::Other(text)
 }
 
+/// Runs a part of the work, shown from its beginning to its end.
+fn part<T>(
+    report: &(dyn Fn(Transfer) + Sync),
+    name: &str,
+    work: impl FnOnce() -> Result<T, Problem>,
+) -> Result<T, Problem> {
+    let tell = |done: bool| {
+        report(Transfer {
+            name: name.to_owned(),
+            current: u64::from(done),
+            total: 1,
+            done,
+        });
+    };
+    tell(false);
+    let result = work()?;
+    tell(true);
+    Ok(result)
+}
+
 impl DebianAssembler {
     fn run(
         &self,
         reference: &Reference,
         recipe: &Recipe,
         platform: &Platform,
-        report: &dyn Fn(Transfer),
+        report: &(dyn Fn(Transfer) + Sync),
     ) -> Result<Assembled, Problem> {
-        let step = |name: &str, done: bool| {
-            report(Transfer {
-                name: name.to_owned(),
-                current: u64::from(done),
-                total: 1,
-                done,
-            });
-        };
         let keyring = Keyring::debian().map_err(|error| other(&error))?;
         let cache = DownloadCache::open(&self.archive.downloads).map_err(|error| other(&error))?;
+        let sources = self.sources(recipe);
+        let archive = Archive {
+            sources: &sources,
+            cache: &cache,
+            fetcher: self.fetcher.as_ref(),
+            keyring: &keyring,
+            cancel: &self.cancel.flag,
+        };
+        let (plan, indexes) = part(report, "read package indexes", || {
+            // Debian calls amd64 and arm64 as OCI does; the plan refuses others.
+            let indexes = archive
+                .update(&platform.architecture, self.now.0 / 1_000_000_000)
+                .map_err(|error| other(&error))?;
+            // apt inside reads the archive that the image was made from: it was reachable here.
+            let plan = distil_base::plan(recipe, platform, &indexes, None).map_err(|error| other(&error))?;
+            Ok((plan, indexes))
+        })?;
+        if let Some(known) = self.known(&plan)? {
+            return Ok(known);
+        }
+        let debs = download(&archive, &indexes, &plan, report)?;
+        drop(indexes);
+        let active = self.snapshotter.prepare(&[])?;
+        let preinst = part(report, "unpack packages", || {
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            distil_base::unpack(&plan, &debs, &active.upper_dir(), threads, &self.cancel.flag)
+                .map_err(|error| other(&error))
+        })?;
+        part(report, "configure packages", || {
+            self.configure(&ConfigureStep::new(&plan, &preinst), &active)?;
+            distil_base::normalise(&plan, &active.upper_dir()).map_err(|error| other(&error))
+        })?;
+        let layer = active.commit(CommitOptions::default())?;
+        self.keep(reference, &plan, layer.id)
+    }
+
+    /// Which archives are read: the one that the user named, else the host's, else the official ones.
+    fn sources(&self, recipe: &Recipe) -> ArchiveSources {
         let host: Vec<_> = self
             .archive
             .host_sources
             .iter()
             .flat_map(|(name, text)| distil_debian::parse_apt_sources(name, text))
             .collect();
-        let sources = ArchiveSources::for_release(recipe.codename, self.archive.mirror.as_deref(), &host);
-        let cancel = AtomicBool::new(false);
-        let archive = Archive {
-            sources: &sources,
-            cache: &cache,
-            fetcher: self.fetcher.as_ref(),
-            keyring: &keyring,
-            cancel: &cancel,
-        };
-        step("read package indexes", false);
-        // Debian calls amd64 and arm64 as OCI does; the plan refuses others.
-        let indexes = archive
-            .update(&platform.architecture, self.now.0 / 1_000_000_000)
+        ArchiveSources::for_release(recipe.codename, self.archive.mirror.as_deref(), &host)
+    }
+
+    /// Runs the configuration with the unpacked packages as its root directory.
+    fn configure(&self, step: &ConfigureStep, active: &ActiveSnapshot) -> Result<(), Problem> {
+        let mut spec = ProcessSpec::new(active.mount()?, step.args.iter().map(OsString::from).collect());
+        spec.env = step.env.iter().map(OsString::from).collect();
+        spec.network = Network::None;
+        let mut tail = Vec::new();
+        let mut process = Sandbox::spawn(&spec, Stdio::captured()).map_err(|error| other(&error))?;
+        let signaller = process.signaller();
+        let _registration = self.cancel.token.on_cancel(move || signaller.kill());
+        let status = process
+            .wait_with_output(|_, data| {
+                tail.extend_from_slice(data);
+                let excess = tail.len().saturating_sub(TAIL);
+                tail.drain(..excess);
+            })
             .map_err(|error| other(&error))?;
-        let plan = distil_base::plan(recipe, platform, &indexes, None).map_err(|error| other(&error))?;
-        step("read package indexes", true);
-        if let Some(known) = self.known(&plan)? {
-            return Ok(known);
+        match status {
+            ExitStatus::Code(0) => Ok(()),
+            status => Err(Problem::Other(format!(
+                "configuring the packages ended with {}:\n{}",
+                status.code(),
+                String::from_utf8_lossy(&tail)
+            ))),
         }
-        let total = plan.download_size();
-        let sizes = Mutex::new(0);
-        let progress = |_package: usize, size: u64| {
-            *sizes.lock().unwrap_or_else(PoisonError::into_inner) += size;
-        };
-        step("download packages", false);
-        let debs = archive
-            .download(&indexes, &plan.package_ids(), &progress)
-            .map_err(|error| other(&error))?;
-        drop(indexes);
-        let current = sizes
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .min(total);
-        report(Transfer {
-            name: "download packages".into(),
-            current,
-            total,
-            done: true,
-        });
-        let active = self.snapshotter.prepare(&[])?;
-        let target = active.upper_dir();
-        step("unpack", false);
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let preinst =
-            distil_base::unpack(&plan, &debs, &target, threads, &cancel).map_err(|error| other(&error))?;
-        step("unpack", true);
-        step("configure", false);
-        configure(&ConfigureStep::new(&plan, &preinst), &target)?;
-        distil_base::normalise(&plan, &target).map_err(|error| other(&error))?;
-        step("configure", true);
-        let layer = active.commit(CommitOptions::default())?;
-        self.keep(reference, &plan, layer.id)
     }
 
     /// The image that the same packages gave before.
@@ -250,30 +298,29 @@ impl DebianAssembler {
     }
 }
 
-/// Runs the configuration with `root` as its root directory.
-fn configure(step: &ConfigureStep, root: &std::path::Path) -> Result<(), Problem> {
-    let mount = Mount::Bind {
-        path: root.to_owned(),
-        readonly: false,
+/// Downloads what the plan names and the cache lacks; tells the bytes.
+fn download(
+    archive: &Archive<'_>,
+    indexes: &Indexes,
+    plan: &Plan,
+    report: &(dyn Fn(Transfer) + Sync),
+) -> Result<Vec<PathBuf>, Problem> {
+    let total = plan.download_size();
+    let received = AtomicU64::new(0);
+    let tell = |current: u64, done: bool| {
+        report(Transfer {
+            name: format!("download {} packages", plan.packages.len()),
+            current,
+            total,
+            done,
+        });
     };
-    let mut spec = ProcessSpec::new(mount, step.args.iter().map(OsString::from).collect());
-    spec.env = step.env.iter().map(OsString::from).collect();
-    spec.network = Network::None;
-    let mut tail = Vec::new();
-    let mut process = Sandbox::spawn(&spec, Stdio::captured()).map_err(|error| other(&error))?;
-    let status = process
-        .wait_with_output(|_, data| {
-            tail.extend_from_slice(data);
-            let excess = tail.len().saturating_sub(TAIL);
-            tail.drain(..excess);
+    tell(0, false);
+    let debs = archive
+        .download(indexes, &plan.package_ids(), &|_, size| {
+            tell(received.fetch_add(size, Ordering::Relaxed) + size, false);
         })
         .map_err(|error| other(&error))?;
-    match status {
-        ExitStatus::Code(0) => Ok(()),
-        status => Err(Problem::Other(format!(
-            "configuring the packages ended with {}:\n{}",
-            status.code(),
-            String::from_utf8_lossy(&tail)
-        ))),
-    }
+    tell(total, true);
+    Ok(debs)
 }

@@ -83,7 +83,7 @@ impl Engine {
         sink: Arc<dyn ProgressSink>,
     ) -> Result<Conversion, Failure> {
         let adapter = Adapter::new(sink);
-        let provider = self.provider(request)?;
+        let provider = self.provider(request, &CancelToken::new())?;
         self.conversion(request, &provider, &adapter)
     }
 
@@ -98,8 +98,13 @@ impl Engine {
         cancel: &CancelToken,
     ) -> Result<BuildResult, Failure> {
         let adapter = Arc::new(Adapter::new(sink));
-        let provider = Arc::new(self.provider(request)?);
-        let conversion = self.conversion(request, &provider, &adapter)?;
+        let provider = Arc::new(self.provider(request, cancel)?);
+        let conversion = match self.conversion(request, &provider, &adapter) {
+            Err(_) if cancel.is_cancelled() => {
+                return Err(BuildError::Solve(distil_solver::SolveError::Cancelled).into());
+            }
+            other => other?,
+        };
         self.solve(request, &conversion, &provider, adapter, cancel)
             .map_err(|error| Failure {
                 lines: place(&error, &conversion.definition),
@@ -107,11 +112,11 @@ impl Engine {
             })
     }
 
-    fn provider(&self, request: &BuildRequest) -> Result<ImageProvider, BuildError> {
+    fn provider(&self, request: &BuildRequest, cancel: &CancelToken) -> Result<ImageProvider, BuildError> {
         for (name, folder) in &request.contexts {
             contexts::check(name, folder)?;
         }
-        Ok(self.image_provider(request.layouts.clone())?)
+        Ok(self.image_provider(request.layouts.clone(), cancel)?)
     }
 
     fn conversion(
@@ -203,7 +208,7 @@ impl Engine {
         sink: Arc<dyn ProgressSink>,
     ) -> Result<(Vec<LayerId>, ImageConfig), BuildError> {
         let adapter = Adapter::new(sink);
-        let provider = self.image_provider(BTreeMap::new())?;
+        let provider = self.image_provider(BTreeMap::new(), &CancelToken::new())?;
         let step = adapter.step(&format!("fetch {}", request.reference.familiar()));
         let report = |transfer: distil_sources::Transfer| {
             step.task(transfer.name, transfer.current, transfer.total, transfer.done);

@@ -20,11 +20,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::assemble::DebianAssembler;
+use crate::assemble::{CancelFlag, DebianAssembler};
 use distil_oci::Platform;
 use distil_registry::Remote;
 use distil_snapshot::{SnapshotMode, SnapshotOptions, Snapshotter};
-use distil_solver::{Solver, SolverConfig};
+use distil_solver::{CancelToken, Solver, SolverConfig};
 use distil_sources::{Assembler, BasesPolicy, ImageError, ImageProvider, ProviderOptions};
 use distil_store::{Prune, Store, Timestamp};
 
@@ -113,7 +113,12 @@ impl Engine {
         &self.snapshotter
     }
 
-    fn image_provider(&self, named_layouts: BTreeMap<String, PathBuf>) -> Result<ImageProvider, ImageError> {
+    fn image_provider(
+        &self,
+        named_layouts: BTreeMap<String, PathBuf>,
+        cancel: &CancelToken,
+    ) -> Result<ImageProvider, ImageError> {
+        let cancel = Arc::new(CancelFlag::new(cancel));
         ImageProvider::new(
             self.store.clone(),
             self.snapshotter.clone(),
@@ -122,13 +127,14 @@ impl Engine {
                 named_layouts,
                 policy: self.config.bases,
                 remote: Arc::clone(&self.config.remote),
-                assembler: self.assembler(),
+                cancelled: Arc::clone(&cancel.flag),
+                assembler: self.assembler(cancel),
                 now: self.config.now,
             },
         )
     }
 
-    fn assembler(&self) -> Arc<dyn Assembler> {
+    fn assembler(&self, cancel: Arc<CancelFlag>) -> Arc<dyn Assembler> {
         Arc::new(DebianAssembler {
             store: self.store.clone(),
             snapshotter: self.snapshotter.clone(),
@@ -136,6 +142,7 @@ impl Engine {
             fetcher: Arc::clone(&self.config.fetcher),
             host: self.config.host.clone(),
             now: self.config.now,
+            cancel,
         })
     }
 

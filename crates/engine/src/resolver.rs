@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use distil_frontend::{ImageName, ImageResolver, ResolveError, ResolveMode, ResolvedImage};
 use distil_oci::Reference;
-use distil_sources::{ImageError, ImageProvider, ImageRequest, PullPolicy};
+use distil_sources::{ImageError, ImageProvider, ImageRequest, Origin, PullPolicy};
 
 use crate::progress_adapter::Adapter;
 
@@ -47,6 +47,12 @@ impl<'a> Resolver<'a> {
                     step.task(transfer.name, transfer.current, transfer.total, transfer.done);
                 })
         });
+        if outcome
+            .as_ref()
+            .is_ok_and(|image| image.origin == Origin::Assembled)
+        {
+            step.task("assembled from Debian packages".into(), 0, 0, true);
+        }
         step.end(&outcome);
         for warning in self.provider.take_warnings() {
             self.progress.warn(warning);

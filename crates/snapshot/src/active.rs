@@ -81,25 +81,32 @@ impl ActiveSnapshot {
 
     /// A root for a process whose changes go into the new layer. To be unmounted before the
     /// commit.
+    ///
+    /// Where there is overlay it is one, also with nothing below: it waits for no disk when the
+    /// process syncs a file.
     pub fn mount(&self) -> Result<Mount, SnapshotError> {
-        if self.lower.is_empty() {
-            return Ok(Mount::Bind {
-                path: self.upper_dir(),
-                readonly: false,
-            });
-        }
         if self.snapshotter.is_native()? {
-            let path = self.materialize()?;
+            let path = match self.lower.as_slice() {
+                [] => self.upper_dir(),
+                _ => self.materialize()?,
+            };
             return Ok(Mount::Bind {
                 path,
                 readonly: false,
             });
         }
-        self.inherit_root()?;
         let work = self.dir.join("work");
         fs::create_dir_all(&work).map_err(io_error("create", &work))?;
+        let lower = if self.lower.is_empty() {
+            let empty = self.dir.join("empty");
+            fs::create_dir_all(&empty).map_err(io_error("create", &empty))?;
+            vec![empty]
+        } else {
+            self.inherit_root()?;
+            self.snapshotter.layer_dirs(&self.lower)
+        };
         Ok(Mount::Overlay {
-            lower: self.snapshotter.layer_dirs(&self.lower),
+            lower,
             upper: Some(self.upper_dir()),
             work: Some(work),
             userxattr: self.snapshotter.options().in_user_namespace,
@@ -144,6 +151,7 @@ impl ActiveSnapshot {
     pub fn commit(self, options: CommitOptions) -> Result<LayerInfo, SnapshotError> {
         let CommitOptions { tar, manifest } = options;
         remove(&self.dir.join("work"))?;
+        remove(&self.dir.join("empty"))?;
         if let Some(manifest) = manifest {
             self.write("manifest", &manifest.encode())?;
         }

@@ -22,7 +22,7 @@ pub enum ImageError {
         /// The full name.
         name: String,
         /// What was asked for.
-        platform: Platform,
+        platform: Box<Platform>,
         /// What there is.
         detail: String,
     },
@@ -50,9 +50,17 @@ pub enum ImageError {
     /// An OCI layout cannot be read.
     #[error(transparent)]
     OciLayout(#[from] distil_oci::LayoutError),
-    /// The registry said no, or could not be reached.
-    #[error(transparent)]
-    Registry(#[from] distil_registry::RegistryError),
+    /// The registry said no, broke off, or sent something else than its digest promises.
+    #[error("image `{name}` cannot be pulled: {source}")]
+    Registry {
+        /// The full name.
+        name: String,
+        /// Why.
+        source: Box<distil_registry::RegistryError>,
+    },
+    /// The caller asked to stop.
+    #[error("cancelled")]
+    Cancelled,
     /// The local store failed.
     #[error(transparent)]
     Store(#[from] distil_store::StoreError),

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use distil_oci::{Descriptor, Digest, Layout, Platform, Reference, media_type};
-use distil_registry::{PullOptions, Remote};
+use distil_registry::{PullOptions, RegistryError, Remote};
 use distil_snapshot::{ImportedLayer, Snapshotter};
 use distil_store::{LayerId, NewImage, Store, Timestamp};
 
@@ -52,7 +52,7 @@ pub trait Assembler: Send + Sync {
         &self,
         reference: &Reference,
         platform: &Platform,
-        report: &dyn Fn(Transfer),
+        report: &(dyn Fn(Transfer) + Sync),
     ) -> Result<Assembled, ImageError>;
 }
 
@@ -77,8 +77,22 @@ pub struct ProviderOptions {
     pub remote: Arc<Remote>,
     /// Makes bases from packages.
     pub assembler: Arc<dyn Assembler>,
+    /// Ends pulling when it becomes true.
+    pub cancelled: Arc<AtomicBool>,
     /// Time of the build.
     pub now: Timestamp,
+}
+
+/// What is known of a registry.
+#[derive(Clone, Default)]
+enum Reach {
+    /// It was not asked yet.
+    #[default]
+    Unknown,
+    /// It answered, whatever it said.
+    Answers,
+    /// There was no connection, and why.
+    Silent(String),
 }
 
 /// Finds images by name. One provider serves one build; it remembers what it found.
@@ -89,8 +103,9 @@ pub struct ImageProvider {
     named_layouts: BTreeMap<String, Layout>,
     options: ProviderOptions,
     found: Mutex<HashMap<(String, Platform), Arc<Image>>>,
-    /// Registries that did not answer; each is asked once.
-    unreachable: Mutex<BTreeMap<String, String>>,
+    /// What is known of each registry by domain. The inner lock is held while it is asked for the first time, so
+    /// that a silent one costs its time limit once.
+    reach: Mutex<BTreeMap<String, Arc<Mutex<Reach>>>>,
     warnings: Mutex<Vec<String>>,
     assembled: Mutex<BTreeSet<String>>,
 }
@@ -118,7 +133,7 @@ impl ImageProvider {
             named_layouts,
             options,
             found: Mutex::default(),
-            unreachable: Mutex::default(),
+            reach: Mutex::default(),
             warnings: Mutex::default(),
             assembled: Mutex::default(),
         })
@@ -148,7 +163,7 @@ impl ImageProvider {
         request: &ImageRequest,
         pull: PullPolicy,
         local_only: bool,
-        report: &dyn Fn(Transfer),
+        report: &(dyn Fn(Transfer) + Sync),
     ) -> Result<Arc<Image>, ImageError> {
         let reference = request.reference.clone().or_latest();
         let key = (reference.to_string(), request.platform.clone());
@@ -173,7 +188,7 @@ impl ImageProvider {
         request: &ImageRequest,
         pull: PullPolicy,
         local_only: bool,
-        report: &dyn Fn(Transfer),
+        report: &(dyn Fn(Transfer) + Sync),
     ) -> Result<Image, ImageError> {
         let platform = &request.platform;
         if let Some(name) = &request.layout {
@@ -238,6 +253,10 @@ impl ImageProvider {
         };
         if let Some(image) = known {
             let config = Digest::sha256(&image.config_bytes);
+            // No registry has an assembled image: when the user removed it, it is made anew.
+            if image.origin == Origin::Assembled && self.store.images().get(&config)?.is_none() {
+                return Ok(None);
+            }
             // A name that was given to another image since means that one.
             if tagged.as_ref().is_none_or(|info| info.id == config) {
                 return Ok(Some(image));
@@ -266,25 +285,16 @@ impl ImageProvider {
         &self,
         reference: &Reference,
         platform: &Platform,
-        report: &dyn Fn(Transfer),
+        report: &(dyn Fn(Transfer) + Sync),
     ) -> Result<Image, ImageError> {
         let name = reference.clone().without_digest().to_string();
         let recipe = reference.digest().is_none() && self.options.assembler.covers(reference);
         if recipe && self.options.policy == BasesPolicy::Packages {
             return self.assemble(reference, platform, report);
         }
-        let known = lock(&self.unreachable).get(reference.domain()).cloned();
-        let reason = match known {
-            Some(reason) => reason,
-            None => match self.at_registry(reference, platform) {
-                Ok(image) => return Ok(image),
-                Err(ImageError::Registry(error)) if error.is_unreachable() => {
-                    let reason = error.to_string();
-                    lock(&self.unreachable).insert(reference.domain().to_owned(), reason.clone());
-                    reason
-                }
-                Err(error) => return Err(error),
-            },
+        let reason = match self.ask_registry(reference, platform)? {
+            Ok(image) => return Ok(image),
+            Err(reason) => reason,
         };
         if recipe && self.options.policy == BasesPolicy::Auto {
             lock(&self.warnings).push(format!(
@@ -296,10 +306,46 @@ impl ImageProvider {
         Err(ImageError::NotFound { name, detail: reason })
     }
 
+    /// Asks the registry; gives the reason when it cannot be reached at all.
+    fn ask_registry(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Result<Image, String>, ImageError> {
+        let reach = Arc::clone(
+            lock(&self.reach)
+                .entry(reference.domain().to_owned())
+                .or_default(),
+        );
+        let mut first = lock(&reach);
+        match &*first {
+            Reach::Silent(reason) => return Ok(Err(reason.clone())),
+            Reach::Answers => {
+                drop(first);
+                return self.at_registry(reference, platform).map(Ok);
+            }
+            Reach::Unknown => {}
+        }
+        match self.at_registry(reference, platform) {
+            Err(ImageError::Registry { source, .. }) if source.is_unreachable() => {
+                let reason = source.to_string();
+                *first = Reach::Silent(reason.clone());
+                Ok(Err(reason))
+            }
+            answer => {
+                *first = Reach::Answers;
+                answer.map(Ok)
+            }
+        }
+    }
+
     fn at_registry(&self, reference: &Reference, platform: &Platform) -> Result<Image, ImageError> {
         let remote = &self.options.remote;
-        let target = remote.resolve(reference)?;
-        let pulled = remote.pull_manifest(reference, &target, platform, &self.store)?;
+        let failed = |error| self.pull_failed(reference, error);
+        let target = remote.resolve(reference).map_err(failed)?;
+        let pulled = remote
+            .pull_manifest(reference, &target, platform, &self.store)
+            .map_err(failed)?;
         let manifest = self.store.blobs().read(&pulled.descriptor.digest)?;
         Image::new(
             reference.clone(),
@@ -314,7 +360,7 @@ impl ImageProvider {
         &self,
         reference: &Reference,
         platform: &Platform,
-        report: &dyn Fn(Transfer),
+        report: &(dyn Fn(Transfer) + Sync),
     ) -> Result<Image, ImageError> {
         let made = self.options.assembler.assemble(reference, platform, report)?;
         let root = Digest::sha256(&made.manifest);
@@ -416,10 +462,35 @@ impl ImageProvider {
                 None => continue,
             }
         }
-        for layer in unpacked {
-            layers.push(layer?.commit(&layers)?.id);
+        for (layer, descriptor) in unpacked.into_iter().zip(&image.manifest.layers[first..]) {
+            let layer = layer?;
+            let diff_id = layer.diff_id();
+            layers.push(layer.commit(&layers)?.id);
+            // The tar that our writer makes of the directory may differ: the form it came in is kept.
+            self.snapshotter.add_original(
+                diff_id,
+                descriptor.digest,
+                descriptor.size,
+                &descriptor.media_type,
+            )?;
         }
         Ok(layers)
+    }
+
+    /// Copies a layer of an OCI layout into the store.
+    fn copy_blob(&self, layout: &Layout, descriptor: &Descriptor) -> Result<(), ImageError> {
+        let blobs = self.store.blobs();
+        if blobs.hold(&descriptor.digest)? {
+            return Ok(());
+        }
+        let mut writer = blobs.writer()?;
+        let mut reader = layout.open_blob(descriptor)?;
+        std::io::copy(&mut reader, &mut writer).map_err(|error| ImageError::Damaged {
+            name: layout.root().display().to_string(),
+            detail: format!("its blob `{}` cannot be read: {error}", descriptor.digest),
+        })?;
+        writer.commit(Some(descriptor.digest))?;
+        Ok(())
     }
 
     fn layer(
@@ -431,7 +502,10 @@ impl ImageProvider {
     ) -> Result<ImportedLayer, ImageError> {
         let (descriptor, diff_id) = (&image.manifest.layers[at], image.diff_ids()[at]);
         let place = match image.origin {
-            Origin::Layout => Place::Layout(self.layout_with(request, image)?),
+            Origin::Layout => {
+                self.copy_blob(self.layout_with(request, image)?, descriptor)?;
+                Place::Store(&self.store)
+            }
             Origin::Store | Origin::Assembled => Place::Store(&self.store),
             Origin::Registry => {
                 self.pull(image, descriptor, report)?;
@@ -482,11 +556,13 @@ impl ImageProvider {
         };
         let options = PullOptions {
             progress: &progress,
+            cancelled: &self.options.cancelled,
             ..PullOptions::default()
         };
         self.options
             .remote
-            .pull_blob(&image.reference, descriptor, &self.store, &options)?;
+            .pull_blob(&image.reference, descriptor, &self.store, &options)
+            .map_err(|error| self.pull_failed(&image.reference, error))?;
         let name = format!("pull {}", descriptor.digest);
         report(Transfer {
             name,
@@ -495,6 +571,16 @@ impl ImageProvider {
             done: true,
         });
         Ok(())
+    }
+
+    fn pull_failed(&self, reference: &Reference, error: RegistryError) -> ImageError {
+        if self.options.cancelled.load(Ordering::Relaxed) {
+            return ImageError::Cancelled;
+        }
+        ImageError::Registry {
+            name: reference.clone().without_digest().to_string(),
+            source: Box::new(error),
+        }
     }
 
     fn layout_with(&self, request: &ImageRequest, image: &Image) -> Result<&Layout, ImageError> {

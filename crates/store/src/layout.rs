@@ -9,6 +9,7 @@
 //!   snapshots/ID/work  overlay's work directory, only while the layer is being written
 //!   leases/ID          flocked for as long as the holder lives
 //!   locks/NAME         flocked for as long as the holder lives
+//!   downloads/         indexes and packages of Debian archives, kept for the next base
 //!   tmp/SESSION/       flocked directory of one store handle: unfinished files, refuse
 //! ```
 
@@ -35,6 +36,7 @@ pub(crate) const ENTRIES: &[&str] = &[
     "snapshots",
     "blobs",
     "tmp",
+    "downloads",
     "leases",
     "locks",
     "version",

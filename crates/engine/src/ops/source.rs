@@ -146,6 +146,7 @@ impl Op for SourceOp {
 fn failed(error: distil_sources::ImageError) -> OpError {
     match error {
         distil_sources::ImageError::NotLocal => OpError::NeedsExecution,
+        distil_sources::ImageError::Cancelled => OpError::Cancelled,
         error => OpError::failed(error),
     }
 }
