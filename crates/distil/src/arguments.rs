@@ -1,8 +1,9 @@
 //! The command line: what clap parses, nothing else.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
 
@@ -10,7 +11,7 @@ use crate::commands;
 #[derive(Debug, Parser)]
 #[command(name = "distil", version, propagate_version = true, max_term_width = 100)]
 #[command(
-    after_help = "Exit codes: 0 success; 1 the command or the build failed; 2 wrong usage.\n\
+    after_help = "Exit codes: 0 success; 1 the command or the build failed; 2 wrong usage; 128+n ended by signal n.\n\
     `distil run` passes on the program's own code, and 125, 126, 127 as docker does."
 )]
 pub(crate) struct Cli {
@@ -18,6 +19,25 @@ pub(crate) struct Cli {
     pub(crate) global: GlobalArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Reads the arguments; a variable that is set to nothing counts as not set.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = without_empty_variables(Cli::command());
+    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| {
+            let empty = arg
+                .get_env()
+                .and_then(std::env::var_os)
+                .is_some_and(|value| value.is_empty());
+            if empty { arg.env(None) } else { arg }
+        })
+        .mut_subcommands(without_empty_variables)
 }
 
 /// Options that every command takes.

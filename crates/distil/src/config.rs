@@ -18,7 +18,7 @@ use crate::error::CliError;
 pub(crate) struct ConfigFile {
     /// Store directory.
     pub(crate) root: Option<PathBuf>,
-    /// `auto`, `overlay`, `overlay-string` or `native`.
+    /// `auto`, `overlay` or `native`.
     pub(crate) snapshotter: Option<SnapshotterArg>,
     /// `auto`, `registry` or `packages`.
     pub(crate) bases: Option<BasesPolicyArg>,
@@ -34,6 +34,9 @@ pub(crate) struct ConfigFile {
     pub(crate) cache_limit: Option<String>,
     /// Registries that may be asked over plain HTTP or with an unknown certificate.
     pub(crate) insecure_registries: Option<Vec<String>>,
+    /// The files that were read.
+    #[serde(skip)]
+    pub(crate) read: Vec<PathBuf>,
 }
 
 impl ConfigFile {
@@ -52,8 +55,21 @@ impl ConfigFile {
                 }
             };
             merged = merged.overlay(Self::parse(&text, &path)?);
+            merged.read.push(path);
         }
-        Ok(merged)
+        Ok(merged.with_variables(environment))
+    }
+
+    /// `DISTIL_*` variables of the keys that have no option.
+    fn with_variables(mut self, environment: &Environment) -> Self {
+        if let Some(limit) = environment.get("DISTIL_CACHE_LIMIT") {
+            self.cache_limit = Some(limit.to_owned());
+        }
+        if let Some(hosts) = environment.get("DISTIL_INSECURE_REGISTRIES") {
+            let hosts = hosts.split(',').map(|host| host.trim().to_owned());
+            self.insecure_registries = Some(hosts.filter(|host| !host.is_empty()).collect());
+        }
+        self
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, CliError> {
@@ -77,6 +93,7 @@ impl ConfigFile {
             jobs: other.jobs.or(self.jobs),
             cache_limit: other.cache_limit.or(self.cache_limit),
             insecure_registries: other.insecure_registries.or(self.insecure_registries),
+            read: self.read,
         }
     }
 }

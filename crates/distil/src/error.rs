@@ -11,6 +11,8 @@ pub(crate) enum Kind {
     Usage,
     /// Standard output was closed: nothing is said, exit code 0.
     ClosedPipe,
+    /// Stopped by a signal: 128 and its number.
+    Stopped(u8),
     /// Everything was said already: only the exit code counts.
     Silent(u8),
 }
@@ -56,6 +58,12 @@ impl CliError {
         }
     }
 
+    /// The same with another exit code.
+    pub(crate) fn with_code(mut self, code: u8) -> Self {
+        self.kind = Kind::Stopped(code);
+        self
+    }
+
     /// Adds a way out.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
@@ -68,7 +76,7 @@ impl CliError {
             Kind::Failed => 1,
             Kind::Usage => 2,
             Kind::ClosedPipe => 0,
-            Kind::Silent(code) => code,
+            Kind::Silent(code) | Kind::Stopped(code) => code,
         }
     }
 

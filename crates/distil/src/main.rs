@@ -17,18 +17,19 @@ mod units;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::arguments::{BuilderCommand, BuildxCommand, Cli, Command, ImageCommand, SystemCommand};
+use crate::arguments::{BuilderCommand, BuildxCommand, Command, ImageCommand, SystemCommand};
 use crate::error::CliError;
 use crate::session::Session;
 
 fn main() -> ExitCode {
     // Returns only in the process that the user started.
     distil_sandbox::init_entry();
-    let cli = match Cli::try_parse() {
+    distil_sandbox::use_static_name_lookup();
+    // A merged tree of many layers holds one descriptor for each.
+    distil_sandbox::raise_descriptor_limit();
+    let cli = match arguments::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => return refused::usage(&error),
+        Err(error) => return refused::usage(&error, std::env::args_os()),
     };
     match Session::new(cli.global.clone()).and_then(|session| dispatch(&session, &cli.command)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,12 +1,13 @@
-//! Flags of buildx that distil does not have are refused by name, not as unknown words.
+//! Flags of docker that distil does not have are refused by name, not as unknown words.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Flags of `docker buildx build` that `distil build` does not have.
-const BUILDX: &[&str] = &[
+/// Flags of `docker buildx build` and of the older `docker build` that `distil build` does not have.
+const BUILD: &[&str] = &[
     "--allow",
     "--annotation",
     "--attest",
@@ -16,12 +17,15 @@ const BUILDX: &[&str] = &[
     "--call",
     "--cgroup-parent",
     "--check",
+    "--compress",
     "--cpu-period",
     "--cpu-quota",
     "--cpu-shares",
     "--cpuset-cpus",
     "--cpuset-mems",
+    "--disable-content-trust",
     "--force-rm",
+    "--isolation",
     "--memory",
     "--memory-swap",
     "--policy",
@@ -36,24 +40,221 @@ const BUILDX: &[&str] = &[
     "--shm-size",
     "--squash",
     "--ssh",
+    "--stream",
     "--ulimit",
+    "-c",
+    "-m",
 ];
 
+/// Flags of `docker run` that `distil run` does not have.
+const RUN: &[&str] = &[
+    "--add-host",
+    "--annotation",
+    "--attach",
+    "--blkio-weight",
+    "--blkio-weight-device",
+    "--cap-add",
+    "--cap-drop",
+    "--cgroup-parent",
+    "--cgroupns",
+    "--cidfile",
+    "--cpu-period",
+    "--cpu-quota",
+    "--cpu-rt-period",
+    "--cpu-rt-runtime",
+    "--cpu-shares",
+    "--cpus",
+    "--cpuset-cpus",
+    "--cpuset-mems",
+    "--detach",
+    "--detach-keys",
+    "--device",
+    "--device-cgroup-rule",
+    "--device-read-bps",
+    "--device-read-iops",
+    "--device-write-bps",
+    "--device-write-iops",
+    "--disable-content-trust",
+    "--dns",
+    "--dns-option",
+    "--dns-search",
+    "--domainname",
+    "--env-file",
+    "--expose",
+    "--gpus",
+    "--group-add",
+    "--health-cmd",
+    "--health-interval",
+    "--health-retries",
+    "--health-start-interval",
+    "--health-start-period",
+    "--health-timeout",
+    "--init",
+    "--ip",
+    "--ip6",
+    "--ipc",
+    "--isolation",
+    "--kernel-memory",
+    "--label",
+    "--label-file",
+    "--link",
+    "--link-local-ip",
+    "--log-driver",
+    "--log-opt",
+    "--mac-address",
+    "--memory",
+    "--memory-reservation",
+    "--memory-swap",
+    "--memory-swappiness",
+    "--mount",
+    "--name",
+    "--network-alias",
+    "--no-healthcheck",
+    "--oom-kill-disable",
+    "--oom-score-adj",
+    "--pid",
+    "--pids-limit",
+    "--platform",
+    "--privileged",
+    "--publish",
+    "--publish-all",
+    "--pull",
+    "--quiet",
+    "--read-only",
+    "--restart",
+    "--runtime",
+    "--security-opt",
+    "--shm-size",
+    "--sig-proxy",
+    "--stop-signal",
+    "--stop-timeout",
+    "--storage-opt",
+    "--sysctl",
+    "--tmpfs",
+    "--ulimit",
+    "--use-api-socket",
+    "--userns",
+    "--uts",
+    "--volume-driver",
+    "--volumes-from",
+    "-P",
+    "-a",
+    "-c",
+    "-d",
+    "-l",
+    "-m",
+    "-p",
+    "-q",
+];
+
+/// Global options whose value is an argument of its own.
+const WITH_VALUE: [&str; 2] = ["--root", "--snapshotter"];
+
 /// Prints what clap says of wrong arguments; help and version are no error.
-pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+pub(crate) fn usage(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let commands = commands(arguments);
+    // A command that could not run its program never ends with a code that the program could have given.
+    let wrong = if commands.first().is_some_and(|name| name == "run") {
+        distil_sandbox::exit::CODE_SANDBOX_FAILED
+    } else {
+        2
+    };
     if error.kind() == ErrorKind::UnknownArgument
         && let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
+        && let Some((name, of, command)) = refused(argument, &commands)
     {
-        let name = argument.split('=').next().unwrap_or(argument);
-        if BUILDX.contains(&name) {
-            let _ = writeln!(
-                std::io::stderr(),
-                "ERROR: `{name}` is a flag of buildx that distil does not have yet\nhint: `distil build --help` lists what there is"
-            );
-            return ExitCode::from(2);
-        }
+        let _ = writeln!(
+            std::io::stderr(),
+            "ERROR: `{name}` is a flag of {of} that distil does not have yet\n\
+             hint: `distil {command} --help` lists what there is"
+        );
+        return ExitCode::from(wrong);
     }
     // A closed pipe is no reason to complain about help.
     let _ = error.print();
-    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+    ExitCode::from(if error.use_stderr() { wrong } else { 0 })
+}
+
+/// The flag's name, docker's command that has it, and ours.
+fn refused<'a>(argument: &'a str, commands: &[String]) -> Option<(&'a str, &'static str, &'static str)> {
+    let name = argument.split('=').next().unwrap_or(argument);
+    let words: Vec<&str> = commands.iter().map(String::as_str).collect();
+    let (flags, of, command) = match words.as_slice() {
+        ["run", ..] => (RUN, "`docker run`", "run"),
+        ["build" | "dump-llb", ..] | ["image" | "builder" | "buildx", "build" | "b", ..] => {
+            (BUILD, "buildx", "build")
+        }
+        _ => return None,
+    };
+    flags.contains(&name).then_some((name, of, command))
+}
+
+/// The first two words that are no options: the command, and its own command where it has some.
+fn commands(arguments: impl Iterator<Item = OsString>) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut skip = false;
+    for argument in arguments.skip(1) {
+        let text = argument.to_string_lossy();
+        if std::mem::take(&mut skip) {
+            continue;
+        }
+        if text.starts_with('-') {
+            skip = WITH_VALUE.contains(&text.as_ref());
+        } else {
+            words.push(text.into_owned());
+        }
+        if words.len() == 2 {
+            break;
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        commands(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn commands_are_found_behind_options() {
+        for (line, found) in [
+            ("distil build .", "build ."),
+            ("distil --root x -D run --privileged y", "run y"),
+            ("distil --root=x image ls", "image ls"),
+            ("distil --help", ""),
+        ] {
+            assert_eq!(words(line).join(" "), found, "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_are_refused_for_the_command_that_docker_has_them_for() {
+        for (line, argument, of) in [
+            ("distil build .", "--secret", Some("buildx")),
+            ("distil buildx build .", "--cache-to=type=inline", Some("buildx")),
+            ("distil run x", "--privileged", Some("`docker run`")),
+            ("distil build .", "--privileged", None),
+            ("distil images x", "--push", None),
+        ] {
+            assert_eq!(refused(argument, &words(line)).map(|found| found.1), of, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_does_not_exist() {
+        let command = <crate::arguments::Cli as clap::CommandFactory>::command();
+        for (name, flags) in [("build", BUILD), ("run", RUN)] {
+            let command = command.find_subcommand(name).expect("the command exists");
+            for arg in command.get_arguments() {
+                let long = arg.get_long().map(|long| format!("--{long}"));
+                let short = arg.get_short().map(|short| format!("-{short}"));
+                for flag in [long, short].into_iter().flatten() {
+                    assert!(!flags.contains(&flag.as_str()), "{name} {flag}");
+                }
+            }
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! What every command needs: where the store is, what the environment says.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use distil_store::{Store, Timestamp};
+use distil_store::{Prune, Store, Timestamp};
 
 use crate::arguments::GlobalArgs;
 use crate::config::{ConfigFile, Environment};
@@ -21,11 +22,16 @@ impl Session {
     pub(crate) fn new(global: GlobalArgs) -> Result<Self, CliError> {
         let environment = Environment::read();
         let config = ConfigFile::read(&environment)?;
-        Ok(Self {
+        let session = Self {
             environment,
             config,
             global,
-        })
+        };
+        session.debug(|| match session.config.read.as_slice() {
+            [] => "no config file".into(),
+            files => format!("config files {files:?}"),
+        });
+        Ok(session)
     }
 
     /// The store's directory.
@@ -70,6 +76,21 @@ impl Session {
             Err(self.enter_namespace())
         } else {
             Ok(())
+        }
+    }
+
+    /// [`Session::need_owners`] when the next collection would delete files of layers.
+    pub(crate) fn need_owners_to_collect(&self, store: &Store, prune: Prune) -> Result<(), CliError> {
+        if distil_sandbox::userns::needed() && store.collect_dry_run(prune).map_err(store_error)?.layers > 0 {
+            return Err(self.enter_namespace());
+        }
+        Ok(())
+    }
+
+    /// Tells what distil does, on standard error, when `--debug` asks for it.
+    pub(crate) fn debug(&self, message: impl FnOnce() -> String) {
+        if self.global.debug {
+            let _ = writeln!(std::io::stderr(), "DEBUG: {}", message());
         }
     }
 }

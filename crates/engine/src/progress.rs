@@ -63,6 +63,16 @@ pub struct VertexStatus {
     pub error: Option<String>,
 }
 
+impl VertexStatus {
+    /// What [`VertexStatus::error`] says of a vertex that was stopped because of something else.
+    pub const CANCELLED: &'static str = "cancelled";
+
+    /// Whether it was stopped because of something else: another vertex failed, or the user stopped the build.
+    pub fn is_cancelled(&self) -> bool {
+        self.error.as_deref() == Some(Self::CANCELLED)
+    }
+}
+
 /// Where a line of output came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LogStream {

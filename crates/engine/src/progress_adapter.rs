@@ -115,7 +115,7 @@ impl distil_solver::ProgressSink for Adapter {
             }),
             Event::Cancelled(vertex) => self.change(*vertex, |status, now| {
                 status.completed = Some(now);
-                status.error = Some("cancelled".into());
+                status.error = Some(VertexStatus::CANCELLED.into());
             }),
             Event::Log { vertex, stream, data } => self.sink.event(ProgressEvent::Log {
                 vertex: *vertex,
@@ -167,7 +167,7 @@ impl Drop for Step<'_> {
         if !self.ended {
             self.adapter.change(self.digest, |status, now| {
                 status.completed = Some(now);
-                status.error = Some("cancelled".into());
+                status.error = Some(VertexStatus::CANCELLED.into());
             });
         }
     }

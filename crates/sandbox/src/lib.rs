@@ -26,6 +26,7 @@ pub mod network_files;
 mod process;
 mod seccomp;
 mod spec;
+mod startup;
 mod sys;
 pub mod terminal;
 pub mod userns;
@@ -38,3 +39,4 @@ pub use spec::{
     DEFAULT_HOSTNAME, DEFAULT_PATH, DEFAULT_SHM_SIZE, MountSource, Network, ProcessMount, ProcessSpec,
     Rlimit, Security, TerminalSize,
 };
+pub use startup::{raise_descriptor_limit, use_static_name_lookup};

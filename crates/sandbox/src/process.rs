@@ -14,6 +14,7 @@ use crate::exit::ExitStatus;
 use crate::helper;
 use crate::seccomp;
 use crate::spec::{ProcessSpec, Security, TerminalSize};
+use crate::startup;
 use crate::sys;
 use crate::wire::{Plan, Report};
 
@@ -106,7 +107,7 @@ impl Sandbox {
             Security::Sandbox => seccomp::docker_default(),
             Security::Insecure => &[],
         };
-        let plan = Plan::encode(spec, filter);
+        let plan = Plan::encode(&startup::with_original_limit(spec), filter);
         let descriptors: Vec<BorrowedFd<'_>> = streams.child.iter().map(AsFd::as_fd).collect();
         match sys::send_with_descriptors(&process.control, &plan, &descriptors) {
             Ok(()) => Ok(process),

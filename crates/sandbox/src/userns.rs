@@ -327,6 +327,7 @@ pub fn enter() -> Result<Infallible, EnterError> {
     let (ready_read, ready_write) = sys::pipe().map_err(system("make a pipe"))?;
     let (go_read, go_write) = sys::pipe().map_err(system("make a pipe"))?;
     let launch = Launch::new();
+    crate::startup::restore_descriptor_limit();
     let signals = ForwardedSignals::block();
     // SAFETY: the child makes only system calls on what was prepared before.
     let pid = match unsafe { sys::fork() }.map_err(system("fork"))? {

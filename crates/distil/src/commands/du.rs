@@ -17,7 +17,7 @@ pub(crate) struct DuArgs {
     /// List every record
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// `table` or `json`
+    /// `table`, `json` or a template such as `{{.ID}} {{.Size}}`
     #[arg(long, value_name = "FORM")]
     pub(crate) format: Option<String>,
 }
@@ -27,24 +27,21 @@ pub(crate) fn du(session: &Session, args: &DuArgs) -> Result<(), CliError> {
     let store = session.store()?;
     let usage = store.usage().map_err(store_error)?;
     let limit = session.cache_limit(&store)?;
-    if args.format.as_deref() == Some("json") {
-        let mut out = std::io::stdout().lock();
-        for record in &usage.records {
-            writeln!(out, "{}", row(session, record))?;
-        }
-        return Ok(());
-    }
-    if args.verbose || !usage.records.is_empty() {
-        let form = Form::parse(
-            args.format.as_deref(),
-            &["ID", "Type", "InUse", "Size", "LastUsed", "Description"],
-        )?;
+    let form = Form::parse(
+        args.format.as_deref(),
+        &["ID", "Type", "InUse", "Size", "LastUsed", "Description"],
+    )?;
+    let table = matches!(form, Form::Table(_));
+    if !table || args.verbose || !usage.records.is_empty() {
         let rows: Vec<Value> = usage.records.iter().map(|record| row(session, record)).collect();
         print(&form, &rows, |column| match column {
             "InUse" => "IN USE".into(),
             "LastUsed" => "LAST USED".into(),
             other => other.to_uppercase(),
         })?;
+    }
+    if !table {
+        return Ok(());
     }
     let cache: u64 = usage.records.iter().map(|record| record.size).sum();
     let mut out = std::io::stdout().lock();

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 use distil_oci::{ImageConfig, Reference};
-use distil_store::{ImageInfo, Store};
+use distil_store::{ImageInfo, Store, Timestamp};
 use serde_json::{Value, json};
 
 use super::history::read_config;
@@ -28,10 +28,11 @@ pub(crate) struct ImagesArgs {
     /// Show digests
     #[arg(long)]
     pub(crate) digests: bool,
-    /// Accepted for docker's sake: distil has no intermediate images to hide
-    #[arg(short, long, hide = true)]
+    /// Also base images that builds have fetched or assembled
+    #[arg(short, long)]
     pub(crate) all: bool,
-    /// Only matching images: reference=PATTERN, dangling=true|false, label=KEY[=VALUE]
+    /// Only matching images: reference=PATTERN, dangling=true|false,
+    /// label=KEY[=VALUE], before=IMAGE, since=IMAGE
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
     pub(crate) filters: Vec<String>,
     /// `table`, `json` or a template such as `{{.Repository}}:{{.Tag}} {{.Size}}`
@@ -47,8 +48,8 @@ pub(crate) fn images(session: &Session, args: &ImagesArgs) -> Result<(), CliErro
     }
     columns.extend(["ID", "CreatedSince", "Size"]);
     let form = Form::parse(args.format.as_deref(), &columns)?;
-    let filter = Filter::parse(args)?;
     let store = session.store()?;
+    let filter = Filter::parse(args, &store)?;
     let mut rows = Vec::new();
     let mut ids = Vec::new();
     for image in store.images().list().map_err(store_error)? {
@@ -61,7 +62,7 @@ pub(crate) fn images(session: &Session, args: &ImagesArgs) -> Result<(), CliErro
             names => names.iter().map(|name| name.parse().ok()).collect(),
         };
         for name in names {
-            if filter.matches(name.as_ref(), &config) {
+            if filter.matches(&image, name.as_ref(), &config) {
                 let id = if args.no_trunc {
                     image.id.to_string()
                 } else {
@@ -105,6 +106,11 @@ fn row(
             .map_or(0, |layer| layer.size);
     }
     let age = u64::try_from((session.now().0 - image.created.0) / 1_000_000_000).unwrap_or(0);
+    // An image whose config has no time.
+    let since = match image.created.0 {
+        0 => "N/A".to_owned(),
+        _ => format!("{} ago", units::age(age)),
+    };
     let none = || "<none>".to_owned();
     let digest = image.manifest.map_or_else(none, |digest| digest.to_string());
     Ok(json!({
@@ -113,7 +119,7 @@ fn row(
         "Digest": digest,
         "ID": id,
         "CreatedAt": units::date(image.created.0),
-        "CreatedSince": format!("{} ago", units::age(age)),
+        "CreatedSince": since,
         "Size": units::bytes(size),
         "Containers": "N/A",
         "SharedSize": "N/A",
@@ -127,15 +133,20 @@ struct Filter {
     references: Vec<String>,
     dangling: Option<bool>,
     labels: Vec<(String, Option<String>)>,
+    before: Option<Timestamp>,
+    since: Option<Timestamp>,
 }
 
 impl Filter {
-    fn parse(args: &ImagesArgs) -> Result<Self, CliError> {
+    fn parse(args: &ImagesArgs, store: &Store) -> Result<Self, CliError> {
         let mut filter = Self {
             references: Vec::new(),
             dangling: None,
             labels: Vec::new(),
+            before: None,
+            since: None,
         };
+        let created = |query: &str| store.images().resolve(query).map(|image| image.created);
         filter.references.extend(args.repository.clone());
         for text in &args.filters {
             let (key, value) = text.split_once('=').unwrap_or((text, ""));
@@ -147,16 +158,20 @@ impl Filter {
                     Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                     None => (label.to_owned(), None),
                 }),
+                ("before", query) => filter.before = Some(created(query).map_err(store_error)?),
+                ("since", query) => filter.since = Some(created(query).map_err(store_error)?),
                 _ => {
-                    return Err(CliError::usage(format!("`{text}` is no filter"))
-                        .hint("there are reference=PATTERN, dangling=true|false and label=KEY[=VALUE]"));
+                    return Err(CliError::usage(format!("`{text}` is no filter")).hint(
+                        "there are reference=PATTERN, dangling=true|false, label=KEY[=VALUE], before=IMAGE \
+                         and since=IMAGE",
+                    ));
                 }
             }
         }
         Ok(filter)
     }
 
-    fn matches(&self, name: Option<&Reference>, config: &ImageConfig) -> bool {
+    fn matches(&self, image: &ImageInfo, name: Option<&Reference>, config: &ImageConfig) -> bool {
         let reference = self.references.is_empty()
             || name.is_some_and(|name| self.references.iter().any(|pattern| matches(pattern, name)));
         let dangling = self.dangling.is_none_or(|wanted| wanted == name.is_none());
@@ -167,7 +182,9 @@ impl Filter {
                 .get(key)
                 .is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
         });
-        reference && dangling && labels
+        let time = self.before.is_none_or(|before| image.created < before)
+            && self.since.is_none_or(|since| image.created > since);
+        reference && dangling && labels && time
     }
 }
 

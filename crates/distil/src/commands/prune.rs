@@ -40,6 +40,10 @@ pub(crate) fn prune(session: &Session, args: &PruneArgs) -> Result<(), CliError>
         all: args.all,
         before: None,
     };
+    let allowed = can_ask(args.force);
+    if allowed.is_ok() {
+        session.need_owners_to_collect(&store, what)?;
+    }
     let planned = store.collect_dry_run(what).map_err(store_error)?;
     let form = Form::parse(None, &["ID", "Type", "Size", "LastUsed", "Description"])?;
     let rows: Vec<Value> = planned
@@ -53,9 +57,10 @@ pub(crate) fn prune(session: &Session, args: &PruneArgs) -> Result<(), CliError>
             other => other.to_uppercase(),
         })?;
     }
+    allowed?;
     let question = format!(
-        "Remove {} records of the build cache and free {}?",
-        planned.records.len(),
+        "Remove {} of the build cache and free {}?",
+        count(planned.records.len(), "record"),
         units::bytes(planned.bytes)
     );
     if !args.force && !ask(&question)? {
@@ -72,12 +77,16 @@ pub(crate) fn prune(session: &Session, args: &PruneArgs) -> Result<(), CliError>
 
 /// Removes images after listing them and asking.
 pub(crate) fn image_prune(session: &Session, args: &ImagePruneArgs) -> Result<(), CliError> {
+    let allowed = can_ask(args.force);
     let store = session.store()?;
     let images = store.images().list().map_err(store_error)?;
     let doomed: Vec<_> = images
         .iter()
         .filter(|image| args.all || image.names.is_empty())
         .collect();
+    if allowed.is_ok() && distil_sandbox::userns::needed() && !doomed.is_empty() {
+        return Err(session.enter_namespace());
+    }
     let mut out = std::io::stdout();
     for image in &doomed {
         let names = if image.names.is_empty() {
@@ -87,7 +96,8 @@ pub(crate) fn image_prune(session: &Session, args: &ImagePruneArgs) -> Result<()
         };
         writeln!(out, "{}  {names}", &image.id.hex()[..12])?;
     }
-    if !args.force && !ask(&format!("Remove {} images?", doomed.len()))? {
+    allowed?;
+    if !args.force && !ask(&format!("Remove {}?", count(doomed.len(), "image")))? {
         return Ok(());
     }
     let removed = store.images().prune(args.all).map_err(store_error)?;
@@ -97,15 +107,24 @@ pub(crate) fn image_prune(session: &Session, args: &ImagePruneArgs) -> Result<()
     Ok(())
 }
 
-/// Asks on the terminal; without one the answer would be a guess.
-pub(crate) fn ask(question: &str) -> Result<bool, CliError> {
-    if !std::io::stdin().is_terminal() {
-        return Err(CliError::usage("there is no terminal to ask on").hint("--force does it without asking"));
+/// A question needs `--force` or a terminal: without one the answer would be a guess.
+pub(crate) fn can_ask(force: bool) -> Result<(), CliError> {
+    if force || std::io::stdin().is_terminal() {
+        return Ok(());
     }
+    Err(CliError::usage("there is no terminal to ask on").hint("--force does it without asking"))
+}
+
+/// Asks on the terminal.
+pub(crate) fn ask(question: &str) -> Result<bool, CliError> {
     let mut err = std::io::stderr();
     write!(err, "{question} [y/N] ")?;
     err.flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes"))
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

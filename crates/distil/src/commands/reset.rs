@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 use distil_store::Store;
 
-use super::prune::ask;
+use super::prune::{ask, can_ask};
 use crate::error::CliError;
 use crate::session::{Session, store_error};
 
@@ -23,6 +23,12 @@ pub(crate) fn reset(session: &Session, args: &ResetArgs) -> Result<(), CliError>
     if !root.exists() {
         writeln!(std::io::stdout(), "`{}` does not exist", root.display())?;
         return Ok(());
+    }
+    can_ask(args.force)?;
+    if distil_sandbox::userns::needed() {
+        // Where no namespace can be had, there are no files of subordinate ids either.
+        let reason = session.enter_namespace();
+        session.debug(|| reason.to_string());
     }
     if !args.force
         && !ask(&format!(

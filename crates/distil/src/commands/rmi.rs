@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 use distil_oci::Reference;
-use distil_store::{Prune, Removed, StoreError};
+use distil_store::{Prune, Removed, Store, StoreError};
 
 use crate::error::CliError;
 use crate::session::{Session, store_error};
@@ -23,6 +23,10 @@ pub(crate) struct RmiArgs {
 /// Removes names, and images with their last name; goes on after one that fails.
 pub(crate) fn rmi(session: &Session, args: &RmiArgs) -> Result<(), CliError> {
     let store = session.store()?;
+    if distil_sandbox::userns::needed() && deletes(&store, args) {
+        drop(store);
+        return Err(session.enter_namespace());
+    }
     let mut failed = Vec::new();
     for image in &args.images {
         match store.images().remove(image, args.force) {
@@ -37,6 +41,14 @@ pub(crate) fn rmi(session: &Session, args: &RmiArgs) -> Result<(), CliError> {
     } else {
         Err(CliError::failed(failed.join("\n")))
     }
+}
+
+/// Whether an image goes, and not only one of its names: then files of layers may go with it.
+fn deletes(store: &Store, args: &RmiArgs) -> bool {
+    let found = args.images.iter().map(|query| store.images().resolve(query));
+    found
+        .flatten()
+        .any(|image| args.force || image.names.len() <= 1 || args.images.len() > 1)
 }
 
 /// Docker's lines about what went.

@@ -1,6 +1,7 @@
 //! `distil run`.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,6 +67,12 @@ pub(crate) struct RunArgs {
 
 /// Runs the program and ends with its exit code; docker's 125, 126 and 127 where it could not run.
 pub(crate) fn run(session: &Session, args: &RunArgs) -> Result<(), CliError> {
+    if args.tty && args.interactive && !std::io::stdin().is_terminal() {
+        return Err(before_start(
+            CliError::usage("-t with -i: standard input is not a terminal")
+                .hint("leave -t out to read a pipe or a file"),
+        ));
+    }
     session.need_owners().map_err(before_start)?;
     let engine = session.engine(&args.bases, None).map_err(before_start)?;
     let (layers, config) = image(session, &engine, args).map_err(before_start)?;
@@ -92,9 +99,6 @@ pub(crate) fn run(session: &Session, args: &RunArgs) -> Result<(), CliError> {
 
 /// An error before the program ran has docker's exit code 125.
 fn before_start(error: CliError) -> CliError {
-    if error.exit_code() == 2 {
-        return error;
-    }
     eprint(&error.to_string());
     CliError::silent(exit::CODE_SANDBOX_FAILED)
 }
@@ -154,6 +158,8 @@ fn spec(
         return Err(CliError::failed("the image names no program").hint("write the program after the image"));
     }
     let mut spec = ProcessSpec::new(root, command);
+    // Process 1 of a namespace would ignore Ctrl-C.
+    spec.init = true;
     spec.env = environment(session, args, config);
     spec.cwd = PathBuf::from(match args.workdir.as_deref() {
         Some(folder) => folder,

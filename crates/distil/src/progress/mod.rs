@@ -104,3 +104,13 @@ fn seconds(start: std::time::SystemTime, end: std::time::SystemTime) -> String {
         end.duration_since(start).unwrap_or_default().as_secs_f64()
     )
 }
+
+/// How much of a task is done, with a space before it; nothing where it has no bytes.
+fn amount(current: u64, total: u64) -> String {
+    use crate::units::bytes;
+    match (current, total) {
+        (0 | 1, 0 | 1) => String::new(),
+        (current, 0) => format!(" {}", bytes(current)),
+        (current, total) => format!(" {} / {}", bytes(current), bytes(total)),
+    }
+}

@@ -48,8 +48,11 @@ impl Plain {
     }
 
     fn vertex(&mut self, vertex: &VertexStatus, out: &mut dyn Write) -> std::io::Result<()> {
-        let Some(started) = vertex.started.or(vertex.completed) else {
-            return Ok(());
+        let started = match (vertex.started, vertex.completed) {
+            (Some(started), _) => started,
+            // It failed before it began; one that was cancelled before that is of no interest.
+            (None, Some(completed)) if !vertex.is_cancelled() => completed,
+            _ => return Ok(()),
         };
         let number = self.shown.len() + 1;
         let shown = self.shown.entry(vertex.digest).or_insert_with(|| Shown {
@@ -71,6 +74,7 @@ impl Plain {
             return Ok(());
         };
         match (&vertex.error, vertex.cached) {
+            (Some(_), _) if vertex.is_cancelled() => writeln!(out, "#{number} CANCELED")?,
             (Some(error), _) => writeln!(out, "#{number} ERROR: {error}")?,
             (None, true) => writeln!(out, "#{number} CACHED")?,
             (None, false) => writeln!(out, "#{number} DONE {}", seconds(started, completed))?,
@@ -155,10 +159,7 @@ impl Renderer for Plain {
                 let Some(number) = self.head(vertex, out)? else {
                     return Ok(());
                 };
-                write!(out, "#{number} {name}")?;
-                if total > 1 || current > 1 {
-                    write!(out, " {}", crate::units::bytes(current.max(total)))?;
-                }
+                write!(out, "#{number} {name}{}", super::amount(current, total))?;
                 match completed {
                     Some(completed) => writeln!(out, " {} done", seconds(started, completed)),
                     None => writeln!(out),

@@ -5,10 +5,12 @@ pub(crate) mod report;
 pub(crate) mod request;
 mod write;
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use distil_engine::BuildRequest;
 use distil_engine::progress::ProgressSink;
 use distil_solver::Mode;
 
@@ -70,13 +72,17 @@ pub(crate) struct InputArgs {
     #[arg(long, value_name = "MODE")]
     pub(crate) network: Option<String>,
     /// Use no cached results
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_value_t = false,
+          default_missing_value = "true", hide_default_value = true, hide_possible_values = true,
+          action = clap::ArgAction::Set)]
     pub(crate) no_cache: bool,
     /// Use no cached results for these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
     /// Ask the registry for the newest base images
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_value_t = false,
+          default_missing_value = "true", hide_default_value = true, hide_possible_values = true,
+          action = clap::ArgAction::Set)]
     pub(crate) pull: bool,
     #[command(flatten)]
     pub(crate) bases: BasesArgs,
@@ -118,10 +124,14 @@ pub(crate) struct OutputArgs {
     #[arg(short, long = "output", value_name = "TYPE")]
     pub(crate) outputs: Vec<String>,
     /// Keep the image in the local store, also with -o
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_value_t = false,
+          default_missing_value = "true", hide_default_value = true, hide_possible_values = true,
+          action = clap::ArgAction::Set)]
     pub(crate) load: bool,
     /// Print nothing but the image ID
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_value_t = false,
+          default_missing_value = "true", hide_default_value = true, hide_possible_values = true,
+          action = clap::ArgAction::Set)]
     pub(crate) quiet: bool,
     /// Write the image ID to a file
     #[arg(long, value_name = "FILE")]
@@ -170,17 +180,21 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
     }
     let jobs = args.jobs.map(std::num::NonZeroU16::get);
     let engine = session.engine(&args.input.bases, jobs)?;
-    let recorder = Arc::new(Recorder::new(form(session, args), first_look));
+    let recorder = Arc::new(Recorder::new(form(session, args)?, first_look));
     let cancel = crate::interrupt::token()?;
     let sink = Arc::clone(&recorder) as Arc<dyn ProgressSink>;
-    match engine.build(&request.build, sink, &cancel) {
+    session.debug(|| describe(session, &request.build, first_look));
+    let outcome = engine.build(&request.build, sink, &cancel);
+    match outcome {
         Err(failure) if first_look && failure.error.needs_execution() => {
+            session.debug(|| format!("not everything is cached: {}", chain(&failure)));
             drop(engine);
             request.stdin.rewind()?;
             Err(session.enter_namespace())
         }
         Err(failure) => {
             recorder.finish();
+            tell_steps(session, &recorder);
             Err(report::failure(&request.build.dockerfile, &failure, &recorder))
         }
         Ok(result) => {
@@ -193,8 +207,13 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
             }
             .write(&outputs, &recorder);
             recorder.finish();
+            tell_steps(session, &recorder);
             written?.print(args)?;
-            let limit = session.cache_limit(engine.store())?;
+            let limit = match ordinary {
+                // Without a namespace the files of layers cannot be deleted; the next build that needs one will.
+                true => u64::MAX,
+                false => session.cache_limit(engine.store())?,
+            };
             engine
                 .finish(limit)
                 .map_err(|error| CliError::failed(chain(&error)))
@@ -202,17 +221,42 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
     }
 }
 
-/// Argument over `DISTIL_PROGRESS` (which clap reads) over buildx's variable over the config file.
-fn form(session: &Session, args: &BuildArgs) -> ProgressForm {
-    if args.output.quiet {
-        return ProgressForm::Quiet;
+fn tell_steps(session: &Session, recorder: &Recorder) {
+    for line in recorder.steps() {
+        session.debug(|| line);
     }
-    let variable = || {
-        let value = session.environment.get("BUILDKIT_PROGRESS")?;
-        ProgressForm::from_str(value, true).ok()
-    };
-    args.progress
-        .or_else(variable)
-        .or(session.config.progress)
-        .unwrap_or(ProgressForm::Auto)
+}
+
+/// What a build works with, for `--debug`.
+fn describe(session: &Session, request: &BuildRequest, first_look: bool) -> String {
+    let mut text = format!(
+        "store `{}`, Dockerfile `{}` ({} bytes)",
+        session.root().display(),
+        request.dockerfile.name,
+        request.dockerfile.text.len()
+    );
+    for (name, folder) in &request.contexts {
+        let _ = write!(text, ", context {name} `{}`", folder.display());
+    }
+    if first_look {
+        text.push_str(", a look at the cache alone");
+    }
+    text
+}
+
+/// Argument over `DISTIL_PROGRESS` (which clap reads) over buildx's variable over the config file.
+fn form(session: &Session, args: &BuildArgs) -> Result<ProgressForm, CliError> {
+    if args.output.quiet {
+        return Ok(ProgressForm::Quiet);
+    }
+    if let Some(form) = args.progress {
+        return Ok(form);
+    }
+    if let Some(value) = session.environment.get("BUILDKIT_PROGRESS") {
+        return ProgressForm::from_str(value, true).map_err(|_| {
+            CliError::usage(format!("`BUILDKIT_PROGRESS={value}` is no form of progress"))
+                .hint("there are auto, tty, plain, rawjson and quiet")
+        });
+    }
+    Ok(session.config.progress.unwrap_or(ProgressForm::Auto))
 }

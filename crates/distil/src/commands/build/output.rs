@@ -1,5 +1,6 @@
 //! What becomes of a build: images in the store, archives, folders.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use super::OutputArgs;
@@ -44,16 +45,14 @@ impl Output {
                 },
             );
         }
-        let to_stdout = |output: &&Self| {
-            matches!(
-                output,
-                Self::Docker(Destination::Stdout)
-                    | Self::Oci(Destination::Stdout)
-                    | Self::Tar(Destination::Stdout)
-            )
-        };
-        if outputs.iter().filter(to_stdout).count() > 1 {
-            return Err(CliError::usage("only one output can go to standard output"));
+        match outputs.iter().filter(|output| output.to_stdout()).count() {
+            0 => {}
+            1 if std::io::stdout().is_terminal() => {
+                return Err(CliError::usage("an archive is not written to a terminal")
+                    .hint("name a file with dest=FILE, or redirect standard output"));
+            }
+            1 => {}
+            _ => return Err(CliError::usage("only one output can go to standard output")),
         }
         Ok(outputs)
     }
@@ -107,6 +106,16 @@ impl Output {
             ))),
             None => Err(wrong("type is missing; there are image, docker, oci, tar, local")),
         }
+    }
+
+    /// Whether it is written to standard output.
+    pub(crate) fn to_stdout(&self) -> bool {
+        matches!(
+            self,
+            Self::Docker(Destination::Stdout)
+                | Self::Oci(Destination::Stdout)
+                | Self::Tar(Destination::Stdout)
+        )
     }
 
     /// Whether writing it reads the files of layers, which belong to subordinate ids of an ordinary user.

@@ -1,5 +1,6 @@
 //! What a user sees of a build that failed.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -30,7 +31,30 @@ pub(crate) struct Recorder {
 #[derive(Default)]
 struct Step {
     name: String,
+    status: Option<VertexStatus>,
     log: VecDeque<Vec<u8>>,
+}
+
+/// Tells what a step has done.
+pub(crate) struct StepReport<'a> {
+    recorder: &'a Recorder,
+    vertex: Digest,
+    last: Cell<SystemTime>,
+}
+
+impl StepReport<'_> {
+    /// One part of the step has ended; the next begins.
+    pub(crate) fn done(&self, name: &str) {
+        let now = SystemTime::now();
+        self.recorder.event(ProgressEvent::Task {
+            vertex: self.vertex,
+            name: name.to_owned(),
+            current: 0,
+            total: 0,
+            started: self.last.replace(now),
+            completed: Some(now),
+        });
+    }
 }
 
 impl Recorder {
@@ -62,23 +86,59 @@ impl Recorder {
     pub(crate) fn step<T>(
         &self,
         name: &str,
-        work: impl FnOnce() -> Result<T, CliError>,
+        work: impl FnOnce(&StepReport<'_>) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
+        let started = SystemTime::now();
         let mut status = VertexStatus {
             digest: Digest::sha256(name.as_bytes()),
             name: name.to_owned(),
             inputs: Vec::new(),
-            started: Some(SystemTime::now()),
+            started: Some(started),
             completed: None,
             cached: false,
             error: None,
         };
         self.event(ProgressEvent::Vertex(status.clone()));
-        let result = work();
+        let report = StepReport {
+            recorder: self,
+            vertex: status.digest,
+            last: Cell::new(started),
+        };
+        let result = work(&report);
         status.completed = Some(SystemTime::now());
         status.error = result.as_ref().err().map(ToString::to_string);
         self.event(ProgressEvent::Vertex(status));
         result
+    }
+
+    /// One line for every step that was begun, in that order: its digest, what became of it and how long it took.
+    pub(crate) fn steps(&self) -> Vec<String> {
+        let steps = lock(&self.steps);
+        let mut begun: Vec<(SystemTime, &VertexStatus)> = steps
+            .values()
+            .filter_map(|step| step.status.as_ref())
+            .filter_map(|status| Some((status.started?, status)))
+            .collect();
+        begun.sort_by(|one, other| (one.0, &one.1.name).cmp(&(other.0, &other.1.name)));
+        let line = |(started, status): (SystemTime, &VertexStatus)| {
+            let time = status
+                .completed
+                .and_then(|completed| completed.duration_since(started).ok())
+                .unwrap_or_default();
+            let outcome = match (&status.error, status.cached, status.completed) {
+                (Some(error), ..) => error.lines().next().unwrap_or_default(),
+                (None, true, _) => "found in the cache",
+                (None, false, Some(_)) => "done",
+                (None, false, None) => "not finished",
+            };
+            format!(
+                "{} {}: {outcome}, {:.3} s",
+                status.digest,
+                status.name,
+                time.as_secs_f64()
+            )
+        };
+        begun.into_iter().map(line).collect()
     }
 
     /// Name and last output lines of a step.
@@ -97,11 +157,9 @@ impl Recorder {
         let mut steps = lock(&self.steps);
         match event {
             ProgressEvent::Vertex(status) => {
-                steps
-                    .entry(status.digest)
-                    .or_default()
-                    .name
-                    .clone_from(&status.name);
+                let step = steps.entry(status.digest).or_default();
+                step.name.clone_from(&status.name);
+                step.status = Some(status.clone());
             }
             ProgressEvent::Log { vertex, data, .. } => {
                 let log = &mut steps.entry(*vertex).or_default().log;
@@ -137,7 +195,7 @@ impl ProgressSink for Recorder {
 /// with.
 pub(crate) fn failure(dockerfile: &DockerfileText, failure: &Failure, recorder: &Recorder) -> CliError {
     if failure.error.is_cancelled() {
-        return CliError::failed("the build was cancelled");
+        return CliError::failed("the build was cancelled").with_code(crate::interrupt::exit_code());
     }
     let mut text = String::new();
     if let Some((name, lines)) = failure

@@ -6,17 +6,17 @@ use std::time::UNIX_EPOCH;
 
 use distil_engine::{BuildResult, Engine};
 use distil_export::{
-    ArchiveFormat, DirectoryOptions, ImagePlan, LayerHistory, PlannedLayer, SavedImage, StoredImage,
+    ArchiveFormat, DirectoryOptions, ImagePlan, LayerHistory, PlannedLayer, SavedImage, make_image,
     save_archive, store_image, tree_links, write_directory, write_tree,
 };
 use distil_layer::Compression;
-use distil_oci::Reference;
+use distil_oci::{Descriptor, Digest, Reference};
 use distil_store::LayerId;
 use serde_json::json;
 
 use super::BuildArgs;
 use super::output::{Destination, Output};
-use super::report::Recorder;
+use super::report::{Recorder, StepReport};
 use crate::error::{CliError, chain};
 use crate::session::Session;
 
@@ -29,11 +29,20 @@ pub(super) struct Results<'a> {
     pub(super) result: &'a BuildResult,
 }
 
+/// An image that was made.
+struct Made {
+    id: Digest,
+    /// Its manifest, as it is in the archive where one was written.
+    manifest: Descriptor,
+}
+
 /// What was made, for the last words of the command.
 pub(super) struct Summary {
-    image: Option<StoredImage>,
+    image: Option<Made>,
     /// The image is in the store under its names, or as `<none>`.
     stored: bool,
+    /// Standard output holds an archive.
+    stdout_used: bool,
     names: Vec<Reference>,
     bases: Vec<String>,
 }
@@ -46,32 +55,32 @@ impl Results<'_> {
             stored: outputs
                 .iter()
                 .any(|output| matches!(output, Output::Image { .. })),
+            stdout_used: outputs.iter().any(Output::to_stdout),
             names: self.names.to_vec(),
             bases: self.result.assembled_bases.clone(),
         };
         for output in outputs {
             match output {
                 Output::Image { rewrite_timestamp } => {
-                    let what = match self.names {
-                        [] => "exporting to image".to_owned(),
-                        names => format!("exporting to image {}", familiar(names)),
-                    };
-                    let image = recorder.step(&what, || self.image(*rewrite_timestamp, self.names))?;
-                    summary.image = Some(image);
+                    let made =
+                        recorder.step("exporting to image", |step| self.image(*rewrite_timestamp, step))?;
+                    summary.image = Some(made);
                 }
                 Output::Docker(destination) => {
-                    let image = self.archive("docker", destination, ArchiveFormat::Both, recorder)?;
-                    summary.image.get_or_insert(image);
+                    let made = self.archive("docker", destination, ArchiveFormat::Both, recorder)?;
+                    summary.image.get_or_insert(made);
                 }
                 Output::Oci(destination) => {
-                    let image = self.archive("oci", destination, ArchiveFormat::Oci, recorder)?;
-                    summary.image.get_or_insert(image);
+                    let made = self.archive("oci", destination, ArchiveFormat::Oci, recorder)?;
+                    summary.image.get_or_insert(made);
                 }
                 Output::Tar(destination) => {
-                    recorder.step("exporting to tar", || to(destination, |out| self.tree(out)))?;
+                    recorder.step("exporting to client tarball", |_| {
+                        to(destination, |out| self.tree(out))
+                    })?;
                 }
                 Output::Local(folder) => {
-                    recorder.step("exporting to client directory", || self.folder(folder))?;
+                    recorder.step("exporting to client directory", |_| self.folder(folder))?;
                 }
             }
         }
@@ -79,8 +88,7 @@ impl Results<'_> {
         Ok(summary)
     }
 
-    /// Stores the image.
-    fn image(&self, rewrite: Option<bool>, names: &[Reference]) -> Result<StoredImage, CliError> {
+    fn plan(&self, rewrite: Option<bool>, names: &[Reference]) -> ImagePlan {
         let result = self.result;
         let layers = result.layers.iter().enumerate().map(|(at, id)| PlannedLayer {
             id: *id,
@@ -90,19 +98,31 @@ impl Results<'_> {
                 description: String::new(),
             },
         });
-        let plan = ImagePlan {
+        ImagePlan {
             config: result.image.clone(),
             layers: layers.collect(),
             base_history: result.base_history.clone(),
             epoch: result.epoch,
             rewrite_timestamps: rewrite.unwrap_or(result.epoch.is_some()),
             names: names.to_vec(),
-        };
+        }
+    }
+
+    /// Stores the image.
+    fn image(&self, rewrite: Option<bool>, step: &StepReport<'_>) -> Result<Made, CliError> {
+        let plan = self.plan(rewrite, self.names);
         let image = store_image(self.engine.snapshotter(), &plan, self.session.now())
             .map_err(|error| CliError::failed(chain(&error)))?;
         distil_sources::unmark_base(self.engine.store(), &image.id)
             .map_err(|error| CliError::failed(chain(&error)))?;
-        Ok(image)
+        step.done(&format!("writing image {}", image.id));
+        for name in self.names {
+            step.done(&format!("naming to {name}"));
+        }
+        Ok(Made {
+            id: image.id,
+            manifest: image.manifest,
+        })
     }
 
     /// When a layer was made: since then its directory has not been touched. A build from the cache names the
@@ -113,32 +133,36 @@ impl Results<'_> {
         i64::try_from(modified.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
     }
 
+    /// Writes an archive; the store does not list its image.
     fn archive(
         &self,
         kind: &str,
         destination: &Destination,
         format: ArchiveFormat,
         recorder: &Recorder,
-    ) -> Result<StoredImage, CliError> {
-        recorder.step(&format!("exporting to {kind} image format"), || {
-            let image = self.image(None, &[])?;
-            let saved = SavedImage {
+    ) -> Result<Made, CliError> {
+        let failed = |error: &dyn std::error::Error| CliError::failed(chain(error));
+        recorder.step(&format!("exporting to {kind} image format"), |step| {
+            let snapshots = self.engine.snapshotter();
+            let image = make_image(snapshots, &self.plan(None, &[])).map_err(|error| failed(&error))?;
+            let saved = [SavedImage {
                 config: image.id,
                 manifest: Some(image.manifest.digest),
                 names: self.names.to_vec(),
-            };
+            }];
+            let mut written = Vec::new();
             to(destination, |out| {
-                save_archive(
-                    self.engine.snapshotter(),
-                    &[saved],
-                    format,
-                    Compression::Gzip,
-                    out,
-                )
-                .map(drop)
-                .map_err(|error| CliError::failed(chain(&error)))
+                written = save_archive(snapshots, &saved, format, Compression::Gzip, out)
+                    .map_err(|error| failed(&error))?;
+                Ok(())
             })?;
-            Ok(image)
+            let manifest = written.pop().unwrap_or(image.manifest);
+            step.done(&format!("exporting manifest {}", manifest.digest));
+            step.done(&format!("exporting config {}", image.id));
+            Ok(Made {
+                id: image.id,
+                manifest,
+            })
         })
     }
 
@@ -203,7 +227,8 @@ impl Results<'_> {
                     serde_json::to_value(&image.manifest).unwrap_or_default();
             }
             if !summary.names.is_empty() {
-                metadata["image.name"] = familiar(&summary.names).into();
+                let names: Vec<String> = summary.names.iter().map(ToString::to_string).collect();
+                metadata["image.name"] = names.join(",").into();
             }
             if !summary.bases.is_empty() {
                 metadata["distil.bases.assembled"] = summary.bases.clone().into();
@@ -219,22 +244,14 @@ impl Results<'_> {
 impl Summary {
     /// Standard output has what scripts want: the ID of an image without a name, or when asked with -q.
     pub(super) fn print(&self, args: &BuildArgs) -> Result<(), CliError> {
-        let Some(image) = self.image.as_ref().filter(|_| self.stored) else {
+        let Some(image) = self.image.as_ref().filter(|_| !self.stdout_used) else {
             return Ok(());
         };
-        if args.output.quiet || self.names.is_empty() {
+        if args.output.quiet || (self.stored && self.names.is_empty()) {
             writeln!(std::io::stdout(), "{}", image.id)?;
         }
         Ok(())
     }
-}
-
-fn familiar(names: &[Reference]) -> String {
-    names
-        .iter()
-        .map(Reference::familiar)
-        .collect::<Vec<_>>()
-        .join(",")
 }
 
 /// Runs `write` with the destination open; a file appears under its name only when it is whole.
