@@ -37,6 +37,7 @@ impl Session {
             snapshots: self.snapshot_mode(),
             id_map: id_map()?,
             in_user_namespace: distil_sandbox::userns::inside(),
+            outside_namespace: distil_sandbox::userns::needed(),
             exec_slots: usize::from(jobs.or(self.config.jobs.map(Into::into)).unwrap_or(64)),
             host: Platform::host(),
             resolv_conf: resolv_conf(),
@@ -125,8 +126,15 @@ impl Session {
     }
 }
 
-/// The user namespace map of this process: files of layers belong to its ids.
+/// The user namespace map that files of layers are written under: that of this process, or for an ordinary
+/// user outside of a namespace that of the one which would be entered.
 fn id_map() -> Result<String, CliError> {
+    if distil_sandbox::userns::needed()
+        && let Ok(mapping) = distil_sandbox::userns::probe()
+    {
+        let (users, groups) = mapping.maps();
+        return Ok(describe_id_maps(&map_of(users), &map_of(groups)));
+    }
     let read = |path: &str| {
         let text = std::fs::read_to_string(path)
             .map_err(|error| CliError::failed(format!("cannot read `{path}`: {error}")))?;
@@ -147,6 +155,15 @@ fn id_map() -> Result<String, CliError> {
         &read("/proc/self/uid_map")?,
         &read("/proc/self/gid_map")?,
     ))
+}
+
+fn map_of(ranges: Vec<(u32, u32, u32)>) -> IdMap {
+    let range = |(inside, outside, count)| IdRange {
+        inside,
+        outside,
+        count,
+    };
+    IdMap::new(ranges.into_iter().map(range).collect())
 }
 
 /// What RUN sees as `/etc/resolv.conf`; a host without one has no servers.

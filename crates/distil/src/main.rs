@@ -1,5 +1,8 @@
 //! The `distil` command: arguments, commands, rendering, exit codes.
-#![allow(rustdoc::broken_intra_doc_links, reason = "doc comments of arguments are their help texts")]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "doc comments of arguments are their help texts"
+)]
 
 mod arguments;
 mod commands;

@@ -249,7 +249,7 @@ impl DebianAssembler {
         let Some(manifest) = image.manifest else {
             return Ok(None);
         };
-        if self.snapshotter.tree(&image.layers).is_err() {
+        if !self.snapshotter.has(&image.layers) {
             return Ok(None);
         }
         let blobs = self.store.blobs();

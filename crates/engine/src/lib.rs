@@ -46,6 +46,8 @@ pub struct EngineConfig {
     pub id_map: String,
     /// Whether this process lives in a user namespace.
     pub in_user_namespace: bool,
+    /// Whether this process is outside of the user namespace that `id_map` is of: it can only look at the cache.
+    pub outside_namespace: bool,
     /// Processes of RUN at once.
     pub exec_slots: usize,
     /// Platform of this machine.
@@ -85,6 +87,7 @@ impl Engine {
             mode: config.snapshots,
             id_map: config.id_map.clone(),
             in_user_namespace: config.in_user_namespace,
+            outside: config.outside_namespace,
             ..SnapshotOptions::default()
         };
         let snapshotter = Snapshotter::open(&store, options);
@@ -144,6 +147,25 @@ impl Engine {
             now: self.config.now,
             cancel,
         })
+    }
+
+    /// Whether the diff IDs of a result are known, so that its image can be described without reading a file.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn is_hashed(&self, result: &BuildResult) -> Result<bool, BuildError> {
+        for (at, layer) in result.layers.iter().enumerate() {
+            let known = match result.epoch {
+                Some(epoch) if at >= result.base_layers => {
+                    self.store.layers().clamped(*layer, epoch)?.is_some()
+                }
+                _ => self.snapshotter.info(*layer)?.diff_id.is_some(),
+            };
+            if !known {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Ends the work of this engine: everything made is carried to the disk, and the build cache gives up its

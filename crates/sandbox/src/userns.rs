@@ -189,6 +189,29 @@ pub struct Mapping {
     newgidmap: PathBuf,
 }
 
+impl Mapping {
+    /// The maps of user and group ids that [`enter`] makes for the calling user, as `/proc/PID/uid_map` shows
+    /// them inside: first id inside, first id outside, how many.
+    pub fn maps(&self) -> (Vec<MapLine>, Vec<MapLine>) {
+        let uid = rustix::process::getuid().as_raw();
+        let gid = rustix::process::getgid().as_raw();
+        (map_lines(uid, &self.uids), map_lines(gid, &self.gids))
+    }
+}
+
+/// First id inside, first id outside, how many.
+pub type MapLine = (u32, u32, u32);
+
+fn map_lines(own: u32, ranges: &[IdRange]) -> Vec<MapLine> {
+    let mut lines = vec![(0, own, 1)];
+    let mut inside = 1;
+    for range in ranges {
+        lines.push((inside, range.start, range.count));
+        inside += range.count;
+    }
+    lines
+}
+
 /// Finds all that [`enter`] needs for the calling user, or everything that is missing. Does not
 /// try to make a namespace (see [`crate::doctor`] for that).
 pub fn probe() -> Result<Mapping, Vec<Missing>> {
@@ -415,11 +438,8 @@ fn map_ids(mapping: &Mapping, pid: rustix::process::Pid) -> Result<(), EnterErro
 
 fn map_arguments(pid: rustix::process::Pid, own: u32, ranges: &[IdRange]) -> Vec<String> {
     let mut arguments = vec![pid.as_raw_nonzero().to_string()];
-    arguments.extend([0, own, 1].map(|number| number.to_string()));
-    let mut inside = 1;
-    for range in ranges {
-        arguments.extend([inside, range.start, range.count].map(|number| number.to_string()));
-        inside += range.count;
+    for (inside, outside, count) in map_lines(own, ranges) {
+        arguments.extend([inside, outside, count].map(|number| number.to_string()));
     }
     arguments
 }

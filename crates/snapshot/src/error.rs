@@ -46,6 +46,9 @@ pub enum SnapshotError {
         /// This process's map.
         own: String,
     },
+    /// The files of layers belong to a user namespace that this process is not in.
+    #[error("files of layers can be read and written only inside their user namespace")]
+    OutsideNamespace,
     /// An imported layer is not the one that was asked for. Nothing was stored.
     #[error("layer has diff ID `{actual}`, expected `{expected}`")]
     DiffIdMismatch {

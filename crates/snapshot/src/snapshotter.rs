@@ -38,6 +38,9 @@ pub struct SnapshotOptions {
     pub id_map: String,
     /// This process lives in a user namespace: overlay uses `user.overlay.*` attributes.
     pub in_user_namespace: bool,
+    /// This process is outside of the user namespace that `id_map` is of: layers can be named and
+    /// held, but owners of their files would come out wrong, so no file is read or written.
+    pub outside: bool,
     /// How owners and devices are read and written.
     pub ownership: Arc<dyn Ownership>,
 }
@@ -48,6 +51,7 @@ impl Default for SnapshotOptions {
             mode: SnapshotMode::Auto,
             id_map: String::new(),
             in_user_namespace: false,
+            outside: false,
             ownership: Arc::new(NativeOwnership),
         }
     }
@@ -149,18 +153,37 @@ impl Snapshotter {
     /// A layer is gone, or was written under another id map.
     pub fn prepare(&self, layers: &[LayerId]) -> Result<ActiveSnapshot, SnapshotError> {
         self.check(layers)?;
+        self.check_inside()?;
         ActiveSnapshot::create(self, layers)
+    }
+
+    /// Whether all layers are here, and under the id map of this snapshotter; those that are stay held.
+    #[must_use]
+    pub fn has(&self, layers: &[LayerId]) -> bool {
+        self.check(layers).is_ok()
+    }
+
+    /// Refuses to touch files of layers from outside of their user namespace.
+    pub(crate) fn check_inside(&self) -> Result<(), SnapshotError> {
+        match self.inner.options.outside {
+            true => Err(SnapshotError::OutsideNamespace),
+            false => Ok(()),
+        }
     }
 
     /// The merged tree of `layers`, read without a mount.
     pub fn tree(&self, layers: &[LayerId]) -> Result<MergedTree, SnapshotError> {
         self.check(layers)?;
+        if !layers.is_empty() {
+            self.check_inside()?;
+        }
         Ok(MergedTree::open(&self.layer_dirs(layers))?)
     }
 
     /// A root for a process that changes nothing.
     pub fn mount_readonly(&self, layers: &[LayerId]) -> Result<ReadonlyMount, SnapshotError> {
         self.check(layers)?;
+        self.check_inside()?;
         match layers {
             [] => {
                 let empty = self.prepare(layers)?;

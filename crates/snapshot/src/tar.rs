@@ -50,6 +50,7 @@ impl Snapshotter {
     }
 
     fn hash(&self, layer: LayerId, options: TarOptions) -> Result<TarSummary, SnapshotError> {
+        self.check_inside()?;
         write_tar(&self.layer_dir(layer), &self.links(layer)?, options, io::sink()).map_err(in_layer(layer))
     }
 

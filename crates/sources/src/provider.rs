@@ -412,7 +412,7 @@ impl ImageProvider {
         let Some(info) = self.store.images().get(&id)? else {
             return Ok(None);
         };
-        Ok(self.snapshotter.tree(&info.layers).is_ok().then_some(info.layers))
+        Ok(self.snapshotter.has(&info.layers).then_some(info.layers))
     }
 
     fn fetch_layers(

@@ -13,7 +13,7 @@ use distil_llb::pb::op::Kind;
 use distil_llb::{LoadedGraph, OpNode, OutputRef};
 use distil_oci::{Digest, Platform};
 use distil_rootfs::{EmptyTree, Tree};
-use distil_snapshot::Snapshotter;
+use distil_snapshot::{SnapshotError, Snapshotter};
 use distil_solver::{CacheMap, Content, Edge, Graph, InputMap, OpError, ResultHandle, Vertex, VertexIndex};
 use distil_sources::ImageProvider;
 use distil_store::{LayerId, Store};
@@ -48,7 +48,12 @@ impl Output {
     fn tree(&self, snapshotter: &Snapshotter) -> Result<Arc<dyn Tree>, OpError> {
         match self {
             Self::Layers(layers) if layers.is_empty() => Ok(Arc::new(EmptyTree)),
-            Self::Layers(layers) => Ok(Arc::new(snapshotter.tree(layers).map_err(OpError::failed)?)),
+            Self::Layers(layers) => match snapshotter.tree(layers) {
+                Ok(tree) => Ok(Arc::new(tree)),
+                // A look at the cache from outside the namespace ends where files have to be read.
+                Err(SnapshotError::OutsideNamespace) => Err(OpError::NeedsExecution),
+                Err(error) => Err(OpError::failed(error)),
+            },
             Self::Context(tree) => Ok(Arc::clone(tree)),
         }
     }

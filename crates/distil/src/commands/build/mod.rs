@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use distil_engine::BuildRequest;
 use distil_engine::progress::ProgressSink;
+use distil_engine::{BuildRequest, BuildResult, Engine};
 use distil_solver::Mode;
 
 use self::output::Output;
@@ -197,6 +197,11 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
             tell_steps(session, &recorder);
             Err(report::failure(&request.build.dockerfile, &failure, &recorder))
         }
+        Ok(result) if first_look && !hashed(&engine, &result)? => {
+            drop(engine);
+            request.stdin.rewind()?;
+            Err(session.enter_namespace())
+        }
         Ok(result) => {
             let written = write::Results {
                 session,
@@ -219,6 +224,12 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
                 .map_err(|error| CliError::failed(chain(&error)))
         }
     }
+}
+
+fn hashed(engine: &Engine, result: &BuildResult) -> Result<bool, CliError> {
+    engine
+        .is_hashed(result)
+        .map_err(|error| CliError::failed(chain(&error)))
 }
 
 fn tell_steps(session: &Session, recorder: &Recorder) {
