@@ -28,7 +28,10 @@ pub(crate) struct DumpLlbArgs {
 
 /// Converts the Dockerfile and prints its graph; nothing is run.
 pub(crate) fn dump_llb(session: &Session, args: &DumpLlbArgs) -> Result<(), CliError> {
-    let Request { build: mut request, mut stdin } = request(session, &args.input)?;
+    let Request {
+        build: mut request,
+        mut stdin,
+    } = request(session, &args.input)?;
     request.options.session.clone_from(&args.session);
     // Only a base that has to be unpacked or assembled first needs the namespace.
     let ordinary = distil_sandbox::userns::needed();
