@@ -3,6 +3,7 @@
 //!
 //! `DISTIL_GOLDEN_ARGS` adds arguments to every build, such as `--snapshotter native`; `DISTIL_GOLDEN_USER`
 //! runs the builds as that user; `DISTIL_GOLDEN_CASE` picks the cases whose id contains it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -16,7 +16,7 @@ pub fn raise_descriptor_limit() {
     let original = getrlimit(Resource::Nofile);
     let raised = ProcessLimit {
         current: original.maximum,
-        ..original.clone()
+        ..original
     };
     if original.current != original.maximum && setrlimit(Resource::Nofile, raised).is_ok() {
         // A second call finds nothing to raise.
@@ -28,7 +28,7 @@ pub fn raise_descriptor_limit() {
 pub(crate) fn restore_descriptor_limit() {
     if let Some(original) = ORIGINAL.get() {
         // The hard limit is the same as before, so lowering the soft one cannot fail.
-        let _ = setrlimit(Resource::Nofile, original.clone());
+        let _ = setrlimit(Resource::Nofile, *original);
     }
 }
 
