@@ -98,6 +98,7 @@ pub(crate) fn run(session: &Session, args: &RunArgs) -> Result<(), CliError> {
 }
 
 /// An error before the program ran has docker's exit code 125.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that map_err wants")]
 fn before_start(error: CliError) -> CliError {
     eprint(&error.to_string());
     CliError::silent(exit::CODE_SANDBOX_FAILED)
