@@ -305,7 +305,7 @@ impl Lowering<'_> {
         }
         match error.help {
             Some(help) => diagnostic.with_help(help),
-            None if stage.is_hidden() => {
+            None if stage.is_hidden() && !typed.contains(['/', ':', '@']) => {
                 diagnostic.with_help(format!("no stage above is named `{typed}` either"))
             }
             None => diagnostic,
