@@ -163,6 +163,7 @@ impl Engine {
             snapshotter: self.snapshotter.clone(),
             images: Arc::clone(provider),
             contexts: request.contexts.clone(),
+            ignore_files: contexts::ignore_files(&request.dockerfile, &request.contexts),
             host: self.config.host.clone(),
             secrets: request.secrets.clone(),
             resolv_conf: self.config.resolv_conf.clone(),

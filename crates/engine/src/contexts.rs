@@ -83,6 +83,22 @@ pub(crate) fn ignore_patterns(
     Ok(all)
 }
 
+/// The files that [`ignore_patterns`] reads, by context name.
+pub(crate) fn ignore_files(
+    dockerfile: &DockerfileText,
+    contexts: &BTreeMap<String, PathBuf>,
+) -> BTreeMap<String, PathBuf> {
+    let file = |(name, folder): (&String, &PathBuf)| {
+        let own = (name == crate::MAIN_CONTEXT)
+            .then(|| dockerfile.ignore_path())
+            .flatten();
+        let candidates = own.into_iter().chain([folder.join(".dockerignore")]);
+        let found = candidates.into_iter().find(|path| path.exists())?;
+        Some((name.clone(), found))
+    };
+    contexts.iter().filter_map(file).collect()
+}
+
 fn read(path: &Path) -> Result<Option<Vec<String>>, BuildError> {
     let problem = |problem: String| BuildError::IgnoreFile {
         path: path.display().to_string(),

@@ -525,15 +525,23 @@ impl ForwardedSignals {
     }
 
     /// Waits for the inner program and leaves as it did.
+    ///
+    /// It looks after the program also without a signal: another thread of this process may have
+    /// swallowed the one that told of its end.
     fn supervise(&self, pid: rustix::process::Pid) -> Result<Infallible, EnterError> {
         let pid = pid.as_raw_nonzero().get();
+        let patience = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 200_000_000,
+        };
         loop {
             // SAFETY: the structure is only written, and read after success.
             let (signal, info) = unsafe {
                 let mut info: libc::siginfo_t = std::mem::zeroed();
-                (libc::sigwaitinfo(&raw const self.set, &raw mut info), info)
+                let signal = libc::sigtimedwait(&raw const self.set, &raw mut info, &raw const patience);
+                (signal, info)
             };
-            if signal == libc::SIGCHLD {
+            if signal <= 0 || signal == libc::SIGCHLD {
                 self.reap(pid);
             } else if signal > 0 && info.si_code <= 0 {
                 // What a terminal sends (a positive code) reaches the inner program by itself.

@@ -415,7 +415,7 @@ impl ExecOp {
             .ok()
             .and_then(|index| inputs.get(index));
         let layers = match input {
-            Some(Output::Context(tree)) => vec![self.materialize(tree.as_ref())?],
+            Some(Output::Context(context)) => vec![self.materialize(context.tree.as_ref())?],
             Some(Output::Layers(layers)) => layers.clone(),
             None => Vec::new(),
         };

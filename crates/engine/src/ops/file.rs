@@ -9,7 +9,7 @@ use distil_llb::pb::file_action::Kind;
 use distil_oci::Digest;
 use distil_rootfs::{
     Conflict, CopyReport, CopySpec, FileMode, LinkSource, MkdirSpec, MkfileSpec, Owner, RmSpec, SymbolicMode,
-    SymlinkSpec, Timestamp, Tree, content, users,
+    SymlinkSpec, Timestamp, Tree, TreeError, UpperError, content, users,
 };
 use distil_snapshot::{ActiveSnapshot, CommitOptions};
 use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource, ResultHandle};
@@ -21,14 +21,17 @@ use crate::links;
 /// A chain or tree of file actions, each chain of which becomes one layer.
 pub(super) struct FileOp {
     file: pb::FileOp,
+    /// Shown to users; has the instruction as it was written.
+    name: String,
     key: OpKey,
     environment: Arc<OpEnvironment>,
 }
 
 impl FileOp {
-    pub(super) fn new(file: pb::FileOp, key: OpKey, environment: Arc<OpEnvironment>) -> Self {
+    pub(super) fn new(file: pb::FileOp, name: String, key: OpKey, environment: Arc<OpEnvironment>) -> Self {
         Self {
             file,
+            name,
             key,
             environment,
         }
@@ -232,12 +235,15 @@ impl Run<'_> {
                 let source = self.tree(action.secondary_input, states)?;
                 let mut spec = self.copy_spec(copy)?;
                 spec.link_from = previous.cloned();
+                let input = usize::try_from(action.secondary_input).ok();
+                let input = input.and_then(|at| self.inputs.get(at));
+                let name = &self.op.name;
                 let report = self.reports.entry(action.secondary_input).or_default();
                 return with_flag(self.ctx.cancel(), |flag| {
                     spec.cancel = Some(Arc::clone(flag));
                     upper
                         .copy(source.as_ref(), &spec, report)
-                        .map_err(OpError::failed)
+                        .map_err(|error| copy_failed(input, name, error))
                 });
             }
             None => return Err(OpError::failed("a file action of an unknown kind")),
@@ -312,6 +318,19 @@ impl Run<'_> {
 
     fn accounts(&self, named: &pb::NamedUserOpt) -> Result<Arc<dyn Tree>, OpError> {
         self.tree(named.input, &[])
+    }
+}
+
+/// What is missing in a context is missing for a reason.
+fn copy_failed(source: Option<&Output>, instruction: &str, error: UpperError) -> OpError {
+    let path = match &error {
+        UpperError::Tree(TreeError::NotFound { path } | TreeError::NotADirectory { path }) => path.as_path(),
+        UpperError::NoMatch { source_path } => std::path::Path::new(source_path),
+        _ => return OpError::failed(error),
+    };
+    match source {
+        Some(Output::Context(context)) => OpError::failed(context.explain_missing(path, instruction)),
+        _ => OpError::failed(error),
     }
 }
 

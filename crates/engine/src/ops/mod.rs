@@ -1,5 +1,6 @@
 //! The operations of LLB as the solver runs them.
 
+mod context;
 mod exec;
 mod file;
 mod merge;
@@ -18,6 +19,7 @@ use distil_solver::{CacheMap, Content, Edge, Graph, InputMap, OpError, ResultHan
 use distil_sources::ImageProvider;
 use distil_store::{LayerId, Store};
 
+use self::context::Context;
 use crate::cache_map::{self, InputKey, OpKey};
 use crate::error::BuildError;
 
@@ -27,7 +29,7 @@ pub(crate) enum Output {
     /// A file system: its layers, lowest first.
     Layers(Vec<LayerId>),
     /// A folder of the host that is read in place.
-    Context(Arc<dyn Tree>),
+    Context(Arc<Context>),
 }
 
 impl Output {
@@ -54,7 +56,7 @@ impl Output {
                 Err(SnapshotError::OutsideNamespace) => Err(OpError::NeedsExecution),
                 Err(error) => Err(OpError::failed(error)),
             },
-            Self::Context(tree) => Ok(Arc::clone(tree)),
+            Self::Context(context) => Ok(Arc::clone(&context.tree)),
         }
     }
 
@@ -74,6 +76,8 @@ pub(crate) struct OpEnvironment {
     pub(crate) images: Arc<ImageProvider>,
     /// Folders by the name of their `local://` source.
     pub(crate) contexts: BTreeMap<String, PathBuf>,
+    /// The ignore files of these contexts, where there is one.
+    pub(crate) ignore_files: BTreeMap<String, PathBuf>,
     /// Platform of this machine.
     pub(crate) host: Platform,
     /// Values of secrets by id.
@@ -138,7 +142,12 @@ fn op(node: &OpNode, environment: &Arc<OpEnvironment>) -> Result<Arc<dyn distil_
     })?;
     Ok(match &node.kind {
         Kind::Exec(exec) => Arc::new(exec::ExecOp::new(exec.clone(), key, environment, node)?),
-        Kind::File(file) => Arc::new(file::FileOp::new(file.clone(), key, environment)),
+        Kind::File(file) => Arc::new(file::FileOp::new(
+            file.clone(),
+            node.display_name(),
+            key,
+            environment,
+        )),
         Kind::Merge(_) | Kind::Diff(_) => Arc::new(merge::MergeOp::new(node.kind.clone(), key)),
         Kind::Source(_) | Kind::Build(_) | Kind::Passthrough(_) => {
             return Err(BuildError::Unsupported {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use distil_llb::pb;
 use distil_oci::{Digest, Platform, Reference};
-use distil_rootfs::{DirTree, Filter, FilteredTree, Owner, Tree};
+use distil_rootfs::Filter;
 use distil_solver::{CacheMap, Op, OpContext, OpError, Outputs, Resource, ResultHandle};
 use distil_sources::{ImageRequest, PullPolicy};
 
+use super::context::Context;
 use super::{OpEnvironment, Output};
 use crate::cache_map;
 use crate::error::BuildError;
@@ -67,18 +68,14 @@ impl SourceOp {
         Ok(Self { kind, environment })
     }
 
-    fn context(&self, name: &str, filter: &Filter) -> Result<Arc<dyn Tree>, OpError> {
+    fn context(&self, name: &str, filter: &Filter) -> Result<Context, OpError> {
         let Some(folder) = self.environment.contexts.get(name) else {
             return Err(OpError::failed(format!(
                 "there is no build context called `{name}`"
             )));
         };
-        let tree = DirTree::open(folder)
-            .map_err(OpError::failed)?
-            .with_owner(Owner { uid: 0, gid: 0 });
-        Ok(Arc::new(
-            FilteredTree::new(Arc::new(tree), filter).map_err(OpError::failed)?,
-        ))
+        let ignore_file = self.environment.ignore_files.get(name).cloned();
+        Context::open(name, folder, filter, ignore_file).map_err(OpError::failed)
     }
 }
 
@@ -133,7 +130,7 @@ impl Op for SourceOp {
                     .map_err(failed)?;
                 Output::Layers(layers)
             }
-            Kind::Local { name, filter, .. } => Output::Context(self.context(name, filter)?),
+            Kind::Local { name, filter, .. } => Output::Context(Arc::new(self.context(name, filter)?)),
         };
         Ok(Outputs {
             results: vec![Some(output.into_handle())],

@@ -1,0 +1,143 @@
+//! A folder of the host as an input of operations, and why something is not in it.
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use distil_rootfs::ignore::PatternMatcher;
+use distil_rootfs::{DirTree, Filter, FilteredTree, Owner, Tree, TreeError};
+
+/// A build context that is read in place.
+pub(crate) struct Context {
+    /// What operations see of it.
+    pub(crate) tree: Arc<dyn Tree>,
+    folder: Arc<dyn Tree>,
+    name: String,
+    exclude: Vec<String>,
+    ignore_file: Option<PathBuf>,
+}
+
+impl Context {
+    /// Opens `folder` as the context `name`. `ignore_file` is where the excludes of `filter` were read.
+    pub(super) fn open(
+        name: &str,
+        folder: &Path,
+        filter: &Filter,
+        ignore_file: Option<PathBuf>,
+    ) -> Result<Self, TreeError> {
+        let owner = Owner { uid: 0, gid: 0 };
+        let folder: Arc<dyn Tree> = Arc::new(DirTree::open(folder)?.with_owner(owner));
+        Ok(Self {
+            tree: Arc::new(FilteredTree::new(Arc::clone(&folder), filter)?),
+            folder,
+            name: name.to_owned(),
+            exclude: filter.exclude.clone(),
+            ignore_file,
+        })
+    }
+
+    /// Says why `path` was not found; `instruction` is the line that asked for it.
+    pub(super) fn explain_missing(&self, path: &Path, instruction: &str) -> String {
+        let context = if self.name == crate::MAIN_CONTEXT {
+            "the build context".to_owned()
+        } else {
+            format!("the build context `{}`", self.name)
+        };
+        let mut text = match self.excluded_by(path) {
+            Some(pattern) => {
+                let file = self.ignore_file.as_deref().unwrap_or(Path::new(".dockerignore"));
+                format!(
+                    "`{}` is ignored: `{}` excludes it from {context} with `{pattern}`",
+                    path.display(),
+                    file.display()
+                )
+            }
+            None => format!("`{}` does not exist in {context}", path.display()),
+        };
+        if let Some(written) = outside(path, instruction) {
+            text.push_str(&format!(
+                " (`{written}` cannot leave the context, so it was looked for at its root)"
+            ));
+        }
+        text
+    }
+
+    /// The pattern that hides a path which the folder has.
+    fn excluded_by(&self, path: &Path) -> Option<&str> {
+        self.folder.lookup(path).ok().flatten()?;
+        let relative = path.strip_prefix("/").unwrap_or(path).to_string_lossy();
+        let matches = |patterns: &[String]| {
+            PatternMatcher::new(patterns)
+                .is_ok_and(|matcher| matcher.matches_or_parent_matches(relative.as_bytes()))
+        };
+        if !matches(&self.exclude) {
+            return None;
+        }
+        let decides = |pattern: &&String| matches(std::slice::from_ref(*pattern));
+        self.exclude.iter().rev().find(decides).map(String::as_str)
+    }
+}
+
+/// The source path of `instruction` that climbs above the context's root and was read as `path`.
+fn outside<'a>(path: &Path, instruction: &'a str) -> Option<&'a str> {
+    let words = instruction.split(|character: char| {
+        character.is_whitespace() || matches!(character, '"' | '\'' | '[' | ']' | ',')
+    });
+    words.into_iter().find(|word| {
+        let mut climbs = false;
+        let mut clamped = PathBuf::from("/");
+        for component in Path::new(word).components() {
+            match component {
+                Component::ParentDir => climbs |= !clamped.pop(),
+                Component::Normal(name) => clamped.push(name),
+                Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+            }
+        }
+        climbs && clamped == path
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_explained() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("logs")).unwrap();
+        for name in ["a.log", "logs/b", "kept"] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        let filter = Filter {
+            exclude: ["*.txt", "*.log", "logs"].map(String::from).into(),
+            ..Filter::default()
+        };
+        let file = Some(PathBuf::from("app.dockerignore"));
+        let context = Context::open("context", directory.path(), &filter, file).unwrap();
+        let cases = [
+            (
+                "/a.log",
+                "COPY a.log /",
+                "`/a.log` is ignored: `app.dockerignore` excludes it from the build context with `*.log`",
+            ),
+            (
+                "/logs/b",
+                "COPY logs/b /",
+                "`/logs/b` is ignored: `app.dockerignore` excludes it from the build context with `logs`",
+            ),
+            (
+                "/b.log",
+                "COPY b.log /",
+                "`/b.log` does not exist in the build context",
+            ),
+            (
+                "/x",
+                "COPY [\"../../x\", \"/\"]",
+                "`/x` does not exist in the build context (`../../x` cannot leave the context, so it was looked for at its root)",
+            ),
+            ("/x", "COPY a/../x /", "`/x` does not exist in the build context"),
+        ];
+        for (path, instruction, expected) in cases {
+            assert_eq!(context.explain_missing(Path::new(path), instruction), expected);
+        }
+    }
+}
