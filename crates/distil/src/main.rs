@@ -16,6 +16,7 @@ mod refused;
 mod session;
 mod template;
 mod units;
+mod upkeep;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -27,6 +28,9 @@ use crate::session::Session;
 fn main() -> ExitCode {
     // Returns only in the process that the user started.
     distil_sandbox::init_entry();
+    if let Some(code) = upkeep::entry() {
+        return code;
+    }
     distil_sandbox::use_static_name_lookup();
     // A merged tree of many layers holds one descriptor for each.
     distil_sandbox::raise_descriptor_limit();

@@ -26,7 +26,7 @@ use distil_registry::Remote;
 use distil_snapshot::{SnapshotMode, SnapshotOptions, Snapshotter};
 use distil_solver::{CancelToken, Solver, SolverConfig};
 use distil_sources::{Assembler, BasesPolicy, ImageError, ImageProvider, ProviderOptions};
-use distil_store::{Prune, Store, Timestamp};
+use distil_store::{Store, Timestamp};
 
 pub use assemble::DebianArchive;
 pub use build::{BuildRequest, BuildResult, Failure};
@@ -166,18 +166,5 @@ impl Engine {
             }
         }
         Ok(true)
-    }
-
-    /// Ends the work of this engine: everything made is carried to the disk, and the build cache gives up its
-    /// least recently used records until the store takes at most `limit` bytes.
-    ///
-    /// # Errors
-    /// When the disk cannot be written.
-    pub fn finish(&self, limit: u64) -> Result<(), BuildError> {
-        self.store.sync()?;
-        if self.store.total_size()? > limit {
-            self.store.collect(Prune::ToSize(limit))?;
-        }
-        Ok(())
     }
 }

@@ -277,6 +277,18 @@ impl Store {
         self.db().checkpoint()
     }
 
+    /// Whether [`Store::keep_up`] has something to do.
+    pub fn needs_upkeep(&self, limit: u64) -> Result<bool, StoreError> {
+        Ok(self.db().with_read(|tx| has_pending(tx))? || self.total_size()? > limit)
+    }
+
+    /// What is due after a build: [`Store::sync`], and the build cache gives up its least recently used records
+    /// until the store takes at most `limit` bytes.
+    pub fn keep_up(&self, limit: u64) -> Result<(), StoreError> {
+        self.sync()?;
+        self.collect_above(limit).map(drop)
+    }
+
     /// Deletes the store in `root`: its own files only, then the directory if it is empty.
     ///
     /// Files of subordinate ids can be deleted only inside the user namespace that has them.

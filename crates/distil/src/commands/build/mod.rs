@@ -19,7 +19,8 @@ use self::report::Recorder;
 use self::request::request;
 use super::tag::image_name;
 use crate::error::{CliError, chain};
-use crate::session::Session;
+use crate::session::{Session, store_error};
+use crate::upkeep;
 
 /// Arguments of `distil build`; meanings are buildx's.
 #[derive(Debug, Args)]
@@ -219,9 +220,7 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
                 true => u64::MAX,
                 false => session.cache_limit(engine.store())?,
             };
-            engine
-                .finish(limit)
-                .map_err(|error| CliError::failed(chain(&error)))
+            upkeep::start(engine.store(), limit).map_err(store_error)
         }
     }
 }
