@@ -38,6 +38,14 @@ pub struct TarSummary {
     pub links: LinkGroups,
 }
 
+/// What a part of a tar holds, counted as in [`TarSummary`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) size: u64,
+    pub(crate) contents: u64,
+    pub(crate) entries: u64,
+}
+
 /// Writes and hashes a layer's tar, entry by entry, in the order that [`ChangeSink`] gives.
 ///
 /// The bytes depend on the entries alone: no user names, whole seconds, no access or change
@@ -107,6 +115,26 @@ impl<W: Write> TarWriter<W> {
             links: LinkGroups::new(links),
         };
         Ok((self.out, summary))
+    }
+
+    /// Ends a part of a tar that other parts follow; gives its size, contents and entries beside the output.
+    ///
+    /// # Errors
+    /// The last file did not get all its bytes, or the output failed.
+    pub(crate) fn end_part(mut self) -> io::Result<(W, Counts)> {
+        self.end_file()?;
+        let counts = Counts {
+            size: self.written,
+            contents: self.contents,
+            entries: self.entries,
+        };
+        Ok((self.out, counts))
+    }
+
+    /// Ends the last entry and gives the output, for a part that was written apart.
+    pub(crate) fn between_entries(&mut self) -> io::Result<&mut W> {
+        self.end_file()?;
+        Ok(&mut self.out)
     }
 
     fn end_file(&mut self) -> io::Result<()> {

@@ -34,5 +34,6 @@ pub use mount::{DetachedMount, Mount, MountError, MountStrategy};
 pub use node::{FileKind, Node, Owner, Timestamp, Xattrs};
 pub use ownership::{IdMap, IdRange, NativeOwnership, Ownership};
 pub use root_dir::RootDir;
+pub use sys::xattrs_fd;
 pub use tree::{Dir, DirTree, EmptyTree, Entry, Filter, FilteredTree, MergedTree, Tree, TreeError};
 pub use upper::{MkdirSpec, MkfileSpec, OpaqueXattr, RmSpec, SymlinkSpec, Upper, UpperError, UpperOptions};

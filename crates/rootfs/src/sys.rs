@@ -121,8 +121,8 @@ pub(crate) fn xattrs_at(dir: impl AsFd, name: &OsStr) -> Result<Xattrs, Errno> {
     )
 }
 
-/// Extended attributes of an open file or directory.
-pub(crate) fn xattrs_fd(fd: impl AsFd) -> Result<Xattrs, Errno> {
+/// Extended attributes of an open file or directory, sorted by name; empty where the file system has none.
+pub fn xattrs_fd(fd: impl AsFd) -> Result<Xattrs, Errno> {
     let fd = fd.as_fd();
     collect_xattrs(
         |list| rustix::fs::flistxattr(fd, list),
