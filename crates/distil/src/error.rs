@@ -96,6 +96,20 @@ impl fmt::Display for CliError {
     }
 }
 
+/// An error of writing an archive. A closed pipe is known to the user: nothing is said, but the archive is not
+/// whole, so the exit code is 1.
+pub(crate) fn archive_error(error: &(dyn std::error::Error + 'static)) -> CliError {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+            return CliError::silent(1);
+        }
+        cause = error.source();
+    }
+    CliError::failed(chain(error))
+}
+
 /// The message of an error and of its causes, without repeating a cause that is already in the text.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -34,6 +34,18 @@ pub(crate) fn poll(fds: &mut [PollFd<'_>]) -> io::Result<()> {
     }
 }
 
+/// Waits until one of the descriptors has something, or this time is over.
+pub(crate) fn poll_for(fds: &mut [PollFd<'_>], time: std::time::Duration) -> io::Result<()> {
+    let limit = rustix::event::Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    match rustix::event::poll(fds, Some(&limit)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The most descriptors that travel with one message.
 const MAX_DESCRIPTORS: usize = 3;
 

@@ -3,6 +3,7 @@
 //! All descriptors come from the caller: this module looks for no terminal by itself.
 
 use std::io;
+use std::time::Duration;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -210,6 +211,9 @@ pub fn wait_forwarding_signals(process: &mut Process) -> Result<ExitStatus, Sand
     }
 }
 
+/// How often it is looked whether the program has taken its terminal.
+const START_INTERVAL: Duration = Duration::from_millis(2);
+
 /// Bytes from the keyboard that the process has not taken stop further reading here.
 const MAX_PENDING: usize = 64 * 1024;
 
@@ -240,6 +244,7 @@ pub fn relay(
         input: Some(input),
         output,
         pending: Vec::new(),
+        started: false,
     };
     while relay
         .step(&mut forwarder, process)
@@ -255,11 +260,15 @@ struct Relay<'fd> {
     input: Option<BorrowedFd<'fd>>,
     output: BorrowedFd<'fd>,
     pending: Vec<u8>,
+    /// The program has taken the terminal. A Ctrl-C before that would reach nobody.
+    started: bool,
 }
 
 impl Relay<'_> {
     /// Waits for something to do and does it; false when the process's end is closed.
     fn step(&mut self, forwarder: &mut Forwarder, process: &Process) -> io::Result<bool> {
+        // Nothing tells that the program has taken the terminal: it is asked for.
+        self.started = self.started || rustix::termios::tcgetpgrp(&self.master).is_ok();
         let (signals, master, input) = self.wait(&forwarder.pipe.read)?;
         if signals
             && forwarder.forward(process)
@@ -286,10 +295,16 @@ impl Relay<'_> {
             PollFd::new(signals, PollFlags::IN),
             PollFd::new(&self.master, master),
         ];
-        if let Some(input) = self.input.filter(|_| self.pending.len() < MAX_PENDING) {
+        if let Some(input) = self
+            .input
+            .filter(|_| self.started && self.pending.len() < MAX_PENDING)
+        {
             fds.push(PollFd::from_borrowed_fd(input, PollFlags::IN));
         }
-        sys::poll(&mut fds)?;
+        match self.started {
+            true => sys::poll(&mut fds)?,
+            false => sys::poll_for(&mut fds, START_INTERVAL)?,
+        }
         let is_ready = |index: usize| {
             fds.get(index)
                 .is_some_and(|fd: &PollFd<'_>| !fd.revents().is_empty())

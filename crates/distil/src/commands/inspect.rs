@@ -49,7 +49,8 @@ pub(crate) fn inspect(session: &Session, args: &InspectArgs) -> Result<(), CliEr
         }
         Some(text) => {
             let template = Template::parse(text)?;
-            for object in &objects {
+            for object in &mut objects {
+                fill_config(object);
                 writeln!(out, "{}", template.render(object)?)?;
             }
         }
@@ -60,6 +61,22 @@ pub(crate) fn inspect(session: &Session, args: &InspectArgs) -> Result<(), CliEr
     } else {
         Err(CliError::failed(missing.join("\n")))
     }
+}
+
+/// Gives a template every field of the config, also those that the image leaves out.
+fn fill_config(object: &mut Value) {
+    let Some(config) = object["Config"].as_object_mut() else {
+        return;
+    };
+    let mut default = |names: &[&str], value: Value| {
+        for name in names {
+            config.entry(*name).or_insert_with(|| value.clone());
+        }
+    };
+    default(&["User", "WorkingDir", "StopSignal"], "".into());
+    default(&["Env", "Cmd", "Entrypoint", "OnBuild", "Shell"], json!([]));
+    default(&["Labels", "Volumes", "ExposedPorts"], json!({}));
+    default(&["Healthcheck"], Value::Null);
 }
 
 /// What docker says of an image.

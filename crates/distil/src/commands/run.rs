@@ -73,6 +73,7 @@ pub(crate) fn run(session: &Session, args: &RunArgs) -> Result<(), CliError> {
                 .hint("leave -t out to read a pipe or a file"),
         ));
     }
+    let options = Options::parse(args).map_err(before_start)?;
     session.need_owners().map_err(before_start)?;
     let engine = session.engine(&args.bases, None).map_err(before_start)?;
     let (layers, config) = image(session, &engine, args).map_err(before_start)?;
@@ -83,7 +84,7 @@ pub(crate) fn run(session: &Session, args: &RunArgs) -> Result<(), CliError> {
     let spec = active
         .mount()
         .map_err(|error| CliError::failed(chain(&error)))
-        .and_then(|root| spec(session, args, &config, root))
+        .and_then(|root| spec(session, args, options, &config, root))
         .map_err(before_start)?;
     let outcome = start(args, &spec);
     if let Err(error) = &outcome {
@@ -139,9 +140,34 @@ fn image(
     found.map_err(|error| CliError::failed(chain(&error)))
 }
 
+/// What the arguments say, checked before an image is fetched.
+struct Options {
+    network: Network,
+    mounts: Vec<ProcessMount>,
+}
+
+impl Options {
+    fn parse(args: &RunArgs) -> Result<Self, CliError> {
+        let network = match args.network.as_deref() {
+            None | Some("host" | "default" | "bridge") => Network::Host,
+            Some("none") => Network::None,
+            Some(other) => {
+                return Err(CliError::usage(format!("`--network {other}` is no network mode"))
+                    .hint("there are host and none"));
+            }
+        };
+        let mounts = args.volumes.iter().map(|volume| mount(volume));
+        Ok(Self {
+            network,
+            mounts: mounts.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
 fn spec(
     session: &Session,
     args: &RunArgs,
+    options: Options,
     config: &ImageConfig,
     root: distil_rootfs::Mount,
 ) -> Result<ProcessSpec, CliError> {
@@ -168,23 +194,12 @@ fn spec(
         None => &container.working_dir,
     });
     spec.user = args.user.clone().unwrap_or_else(|| container.user.clone());
-    spec.network = match args.network.as_deref() {
-        None | Some("host" | "default" | "bridge") => Network::Host,
-        Some("none") => Network::None,
-        Some(other) => {
-            return Err(CliError::usage(format!("`--network {other}` is no network mode"))
-                .hint("there are host and none"));
-        }
-    };
+    spec.network = options.network;
     spec.hostname = args.hostname.clone().unwrap_or_else(|| "distil".into());
     spec.hosts = Some(network_files::hosts(&spec.hostname, &[]));
     let host = std::fs::read("/etc/resolv.conf").unwrap_or_default();
     spec.resolv_conf = Some(network_files::resolv_conf(&host, spec.network == Network::None));
-    spec.mounts = args
-        .volumes
-        .iter()
-        .map(|volume| mount(volume))
-        .collect::<Result<_, _>>()?;
+    spec.mounts = options.mounts;
     if args.tty {
         spec.terminal = Some(terminal::size(std::io::stdout()).unwrap_or(TerminalSize {
             rows: 24,

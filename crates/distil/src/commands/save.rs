@@ -10,7 +10,7 @@ use distil_layer::Compression;
 use distil_oci::Reference;
 
 use super::build::BasesArgs;
-use crate::error::{CliError, chain};
+use crate::error::{CliError, archive_error, chain};
 use crate::session::{Session, store_error};
 
 /// Arguments of `distil save`.
@@ -76,7 +76,7 @@ pub(crate) fn save(session: &Session, args: &SaveArgs) -> Result<(), CliError> {
     let write = |out: &mut dyn Write| {
         save_archive(snapshots, &images, format, Compression::Gzip, out)
             .map(drop)
-            .map_err(failed)
+            .map_err(|error| archive_error(&error))
     };
     match &args.output {
         Some(path) => to_file(path, write),

@@ -169,6 +169,10 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
         .map(|tag| image_name(tag))
         .collect::<Result<Vec<_>, _>>()?;
     let mut request = request(session, &args.input)?;
+    if let Some(path) = &args.output.iidfile {
+        // Should the build fail, the ID of an earlier one must not be taken for its own.
+        let _ = std::fs::remove_file(path);
+    }
     // An ordinary user first looks at the cache alone: a build that is cached needs no namespace.
     let ordinary = distil_sandbox::userns::needed();
     let first_look = ordinary && !outputs.iter().any(Output::reads_files);

@@ -106,7 +106,10 @@ impl Recorder {
         };
         let result = work(&report);
         status.completed = Some(SystemTime::now());
-        status.error = result.as_ref().err().map(ToString::to_string);
+        status.error = result.as_ref().err().map(|error| match error.is_silent() {
+            true => "standard output was closed".to_owned(),
+            false => error.to_string(),
+        });
         self.event(ProgressEvent::Vertex(status));
         result
     }

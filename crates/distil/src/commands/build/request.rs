@@ -41,9 +41,7 @@ pub(crate) struct Request {
 
 /// Reads everything the arguments name: Dockerfile, contexts, layouts.
 pub(crate) fn request(session: &Session, args: &InputArgs) -> Result<Request, CliError> {
-    let mut stdin = ReadInput::default();
-    let (context, dockerfile) = main_context(args, &mut stdin)?;
-    let mut contexts = BTreeMap::from([(MAIN_CONTEXT.to_owned(), context)]);
+    let mut contexts = BTreeMap::new();
     let mut layouts = BTreeMap::new();
     let mut named = BTreeMap::new();
     for text in &args.build_contexts {
@@ -70,6 +68,10 @@ pub(crate) fn request(session: &Session, args: &InputArgs) -> Result<Request, Cl
         session: "distil".into(),
         ..Options::default()
     };
+    // Wrong arguments are told before files are read.
+    let mut stdin = ReadInput::default();
+    let (context, dockerfile) = main_context(args, &mut stdin)?;
+    contexts.insert(MAIN_CONTEXT.to_owned(), context);
     let build = BuildRequest {
         dockerfile,
         contexts,

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::BuildArgs;
 use super::output::{Destination, Output};
 use super::report::{Recorder, StepReport};
-use crate::error::{CliError, chain};
+use crate::error::{CliError, archive_error, chain};
 use crate::session::Session;
 
 /// A finished build and where its results go.
@@ -153,7 +153,7 @@ impl Results<'_> {
             let mut written = Vec::new();
             to(destination, |out| {
                 written = save_archive(snapshots, &saved, format, Compression::Gzip, out)
-                    .map_err(|error| failed(&error))?;
+                    .map_err(|error| archive_error(&error))?;
                 Ok(())
             })?;
             let manifest = written.pop().unwrap_or(image.manifest);
@@ -176,7 +176,7 @@ impl Results<'_> {
         let links = tree_links(self.engine.store(), &self.result.layers).map_err(|error| failed(&error))?;
         write_tree(&tree, &links, self.result.epoch, out)
             .map(drop)
-            .map_err(|error| failed(&error))
+            .map_err(|error| archive_error(&error))
     }
 
     fn folder(&self, folder: &Path) -> Result<(), CliError> {

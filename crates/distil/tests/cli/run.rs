@@ -1,0 +1,139 @@
+//! `distil run` without a terminal.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::world::{World, fed, outcome};
+
+fn world() -> Option<World> {
+    let world = World::new()?;
+    world.build(
+        "FROM busybox\nENV A=image\nWORKDIR /work\nRUN touch /work/f\n",
+        "-q -t app",
+    );
+    Some(world)
+}
+
+#[test]
+fn exit_codes_are_dockers() {
+    let Some(world) = world() else { return };
+    for (line, code, says) in [
+        ("run app true", 0, ""),
+        ("run --rm app sh -c exit${IFS}7", 7, ""),
+        ("run app sh -c kill${IFS}-9${IFS}$$", 137, ""),
+        ("run app no-such-program", 127, "`no-such-program`"),
+        ("run app /etc", 126, "directory"),
+        ("run app /work/f", 126, "permission denied"),
+        ("run -u nobody-here app true", 125, "nobody-here"),
+        ("run --network nope app true", 125, "`--network nope`"),
+        ("run -it app true", 125, "not a terminal"),
+        (
+            "run --bases registry localhost:1/nope true",
+            125,
+            "localhost:1/nope",
+        ),
+    ] {
+        let outcome = world.distil(line.split(' '));
+        assert_eq!(outcome.code, code, "distil {line}: {outcome:?}");
+        assert!(outcome.stderr.contains(says), "distil {line}: {outcome:?}");
+    }
+}
+
+#[test]
+fn options_reach_the_program() {
+    let Some(world) = world() else { return };
+    world.write("mounted/f", "from the host\n");
+    let volume = format!("{}:/m:ro", world.path("mounted").display());
+    for (arguments, output) in [
+        (&["app", "sh", "-c", "pwd"][..], "/work\n"),
+        (&["-w", "/tmp", "app", "sh", "-c", "pwd"], "/tmp\n"),
+        (&["-e", "A=given", "app", "sh", "-c", "echo $A"], "given\n"),
+        (&["app", "sh", "-c", "echo $A $0"], "image sh\n"),
+        (
+            &[
+                "-e",
+                "PASSED",
+                "-e",
+                "MISSING",
+                "app",
+                "sh",
+                "-c",
+                "echo $PASSED ${MISSING-unset}",
+            ],
+            "along unset\n",
+        ),
+        (&["-u", "5:6", "app", "sh", "-c", "id -u; id -g"], "5\n6\n"),
+        (&["--entrypoint", "/bin/echo", "app", "a", "b"], "a b\n"),
+        (
+            &["--hostname", "box", "app", "cat", "/proc/sys/kernel/hostname"],
+            "box\n",
+        ),
+        (&["-v", &volume, "app", "cat", "/m/f"], "from the host\n"),
+        (
+            &[
+                "-v",
+                &volume,
+                "app",
+                "sh",
+                "-c",
+                "touch /m/g 2>/dev/null || echo refused",
+            ],
+            "refused\n",
+        ),
+        (
+            &["--network", "none", "app", "sh", "-c", "ls /sys/class/net"],
+            "lo\n",
+        ),
+        (&["app", "sh", "-c", "touch /gone; echo ok"], "ok\n"),
+        (
+            &["app", "sh", "-c", "ls /gone 2>/dev/null || echo gone"],
+            "gone\n",
+        ),
+    ] {
+        let mut command = world.command();
+        let outcome = outcome(command.env("PASSED", "along").arg("run").args(arguments));
+        assert_eq!(outcome.stdout, output, "{arguments:?}: {outcome:?}");
+    }
+}
+
+#[test]
+fn standard_input_is_open_only_with_i() {
+    let Some(world) = world() else { return };
+    let with = fed(world.command().args(["run", "-i", "app", "cat"]), b"typed\n");
+    assert_eq!((with.code, with.stdout.as_str()), (0, "typed\n"));
+    let without = fed(world.command().args(["run", "app", "cat"]), b"typed\n");
+    assert_eq!((without.code, without.stdout.as_str()), (0, ""));
+}
+
+#[test]
+fn signals_are_passed_on() {
+    let Some(world) = world() else { return };
+    for (script, code) in [
+        ("sleep 20", 143),
+        ("trap 'exit 9' TERM; echo ready; sleep 20 & wait", 9),
+    ] {
+        let mut child = world
+            .command()
+            .args(["run", "app", "sh", "-c", &format!("touch /tmp/x; {script}")])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(700));
+        let begun = Instant::now();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{script}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{script}");
+    }
+}
+
+#[test]
+fn images_from_scratch_run() {
+    let Some(world) = World::new() else { return };
+    world.build(
+        "FROM busybox AS b\nFROM scratch\nCOPY --from=b /bin/busybox /busybox\nENTRYPOINT [\"/busybox\", \"echo\"]\nCMD [\"default\"]\n",
+        "-q -t tiny",
+    );
+    assert_eq!(world.ok("run tiny"), "default\n");
+    assert_eq!(world.ok("run tiny a b"), "a b\n");
+}
