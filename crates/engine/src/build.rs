@@ -177,8 +177,15 @@ impl Engine {
                 progress: adapter,
             };
             let solved = self.solver.solve(&graph, &[target], &options)?;
-            if let Some(Output::Layers(found)) = solved.first().map(|solved| Output::of(&solved.result)) {
-                layers = found;
+            if let Some(solved) = solved.first() {
+                let output = Output::of(&solved.result);
+                if request.mode == Mode::CacheOnly && matches!(output, Output::Context(_)) {
+                    // Its files have to be copied to a layer first.
+                    return Err(distil_sources::ImageError::NotLocal.into());
+                }
+                layers = output
+                    .layers(&self.snapshotter)
+                    .map_err(|error| BuildError::Definition(error.to_string()))?;
             }
         }
         let base_layers = conversion

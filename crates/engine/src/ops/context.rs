@@ -1,12 +1,16 @@
 //! A folder of the host as an input of operations, and why something is not in it.
 
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use distil_rootfs::ignore::PatternMatcher;
-use distil_rootfs::{DirTree, Filter, FilteredTree, Owner, Tree, TreeError};
+use distil_rootfs::{CopyReport, CopySpec, DirTree, Filter, FilteredTree, Owner, Tree, TreeError};
+use distil_snapshot::{CommitOptions, Snapshotter};
+use distil_solver::OpError;
+use distil_store::LayerId;
 
-/// A build context that is read in place.
+/// A build context that is read in place. Only when it is the base of something or mounted its files are copied
+/// to a layer, once a build.
 pub(crate) struct Context {
     /// What operations see of it.
     pub(crate) tree: Arc<dyn Tree>,
@@ -14,6 +18,7 @@ pub(crate) struct Context {
     name: String,
     exclude: Vec<String>,
     ignore_file: Option<PathBuf>,
+    layer: Mutex<Option<LayerId>>,
 }
 
 impl Context {
@@ -32,7 +37,26 @@ impl Context {
             name: name.to_owned(),
             exclude: filter.exclude.clone(),
             ignore_file,
+            layer: Mutex::new(None),
         })
+    }
+
+    /// The files as a layer.
+    pub(super) fn layer(&self, snapshotter: &Snapshotter) -> Result<LayerId, OpError> {
+        let mut layer = self.layer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(layer) = *layer {
+            return Ok(layer);
+        }
+        let active = snapshotter.prepare(&[]).map_err(OpError::failed)?;
+        let upper = active.view().map_err(OpError::failed)?;
+        let everything = CopySpec::new("/", "/");
+        upper
+            .copy(self.tree.as_ref(), &everything, &mut CopyReport::default())
+            .map_err(OpError::failed)?;
+        drop(upper);
+        let made = active.commit(CommitOptions::default()).map_err(OpError::failed)?;
+        *layer = Some(made.id);
+        Ok(made.id)
     }
 
     /// Says why `path` was not found; `instruction` is the line that asked for it.

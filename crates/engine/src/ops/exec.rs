@@ -357,11 +357,11 @@ impl ExecOp {
         actives: &mut Actives,
         outputs: &mut Vec<(usize, usize)>,
     ) -> Result<Root, OpError> {
-        let layers = input_layers(inputs, mount.input)?;
+        let layers = self.layers(inputs, mount.input)?;
         if mount.readonly {
-            return Ok(Root::ReadOnly(self.readonly(layers, actives)?));
+            return Ok(Root::ReadOnly(self.readonly(&layers, actives)?));
         }
-        Ok(Root::Active(self.prepare(layers, mount, actives, outputs)?))
+        Ok(Root::Active(self.prepare(&layers, mount, actives, outputs)?))
     }
 
     fn readonly(
@@ -411,14 +411,7 @@ impl ExecOp {
         } else {
             &mount.selector
         });
-        let input = usize::try_from(mount.input)
-            .ok()
-            .and_then(|index| inputs.get(index));
-        let layers = match input {
-            Some(Output::Context(context)) => vec![self.materialize(context.tree.as_ref())?],
-            Some(Output::Layers(layers)) => layers.clone(),
-            None => Vec::new(),
-        };
+        let layers = self.layers(inputs, mount.input)?;
         let tree = if mount.readonly {
             self.readonly(&layers, actives)?
         } else {
@@ -432,20 +425,12 @@ impl ExecOp {
         })
     }
 
-    /// A snapshot of a build context, for a process that mounts it.
-    fn materialize(&self, tree: &dyn distil_rootfs::Tree) -> Result<distil_store::LayerId, OpError> {
-        let snapshotter = &self.environment.snapshotter;
-        let active = snapshotter.prepare(&[]).map_err(OpError::failed)?;
-        let upper = active.view().map_err(OpError::failed)?;
-        let mut report = distil_rootfs::CopyReport::default();
-        upper
-            .copy(tree, &distil_rootfs::CopySpec::new("/", "/"), &mut report)
-            .map_err(OpError::failed)?;
-        drop(upper);
-        Ok(active
-            .commit(CommitOptions::default())
-            .map_err(OpError::failed)?
-            .id)
+    /// The layers of an input; none for an index that names nothing, which is the empty root.
+    fn layers(&self, inputs: &[Output], index: i64) -> Result<Vec<distil_store::LayerId>, OpError> {
+        match usize::try_from(index).ok().and_then(|index| inputs.get(index)) {
+            Some(output) => output.layers(&self.environment.snapshotter),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn secret(&self, mount: &pb::Mount) -> Result<Option<MountSource>, OpError> {
@@ -466,12 +451,5 @@ impl ExecOp {
                 secret.id
             ))),
         }
-    }
-}
-
-fn input_layers(inputs: &[Output], index: i64) -> Result<&[distil_store::LayerId], OpError> {
-    match usize::try_from(index).ok().and_then(|index| inputs.get(index)) {
-        Some(output) => output.layers(),
-        None => Ok(&[]),
     }
 }

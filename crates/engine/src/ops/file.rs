@@ -159,13 +159,17 @@ impl Run<'_> {
             return snapshotter.prepare(&[]).map_err(OpError::failed);
         };
         if let Some(output) = self.inputs.get(index) {
-            return snapshotter.prepare(output.layers()?).map_err(OpError::failed);
+            return snapshotter
+                .prepare(&output.layers(snapshotter)?)
+                .map_err(OpError::failed);
         }
         let state = states.get_mut(index - self.inputs.len());
         match state.map(|state| std::mem::replace(state, State::Moved)) {
             Some(State::Open(active)) => Ok(active),
             Some(State::Done(output)) => {
-                let active = snapshotter.prepare(output.layers()?).map_err(OpError::failed)?;
+                let active = snapshotter
+                    .prepare(&output.layers(snapshotter)?)
+                    .map_err(OpError::failed)?;
                 states[index - self.inputs.len()] = State::Done(output);
                 Ok(active)
             }
@@ -210,20 +214,20 @@ impl Run<'_> {
                 path: PathBuf::from(&mkdir.path),
                 mode: bits(mkdir.mode),
                 make_parents: mkdir.make_parents,
-                owner: self.owner(mkdir.owner.as_ref())?,
+                owner: self.owner(mkdir.owner.as_ref(), Unknown::Root)?,
                 timestamp: timestamp(mkdir.timestamp),
             }),
             Some(Kind::Mkfile(mkfile)) => upper.mkfile(&MkfileSpec {
                 path: PathBuf::from(&mkfile.path),
                 mode: bits(mkfile.mode),
                 data: mkfile.data.clone(),
-                owner: self.owner(mkfile.owner.as_ref())?,
+                owner: self.owner(mkfile.owner.as_ref(), Unknown::Refused)?,
                 timestamp: timestamp(mkfile.timestamp),
             }),
             Some(Kind::Symlink(link)) => upper.symlink(&SymlinkSpec {
                 target: link.oldpath.clone(),
                 path: PathBuf::from(&link.newpath),
-                owner: self.owner(link.owner.as_ref())?,
+                owner: self.owner(link.owner.as_ref(), Unknown::Refused)?,
                 timestamp: timestamp(link.timestamp),
             }),
             Some(Kind::Rm(rm)) => upper.rm(&RmSpec {
@@ -272,7 +276,7 @@ impl Run<'_> {
             FileMode::Symbolic(SymbolicMode::parse(&copy.mode_str).map_err(OpError::failed)?)
         };
         Ok(CopySpec {
-            owner: self.owner(copy.owner.as_ref())?,
+            owner: self.owner(copy.owner.as_ref(), Unknown::Refused)?,
             mode,
             timestamp: timestamp(copy.timestamp),
             follow_symlink: copy.follow_symlink,
@@ -294,14 +298,15 @@ impl Run<'_> {
     }
 
     /// Numeric owner of `--chown` and the like. A group that is not named is the user's own.
-    fn owner(&self, owner: Option<&pb::ChownOpt>) -> Result<Option<Owner>, OpError> {
+    fn owner(&self, owner: Option<&pb::ChownOpt>, unknown: Unknown) -> Result<Option<Owner>, OpError> {
         let Some(owner) = owner else { return Ok(None) };
         let mut resolved = Owner::default();
         if let Some(user) = owner.user.as_ref().and_then(|user| user.user.as_ref()) {
             resolved = match user {
                 pb::user_opt::User::ById(id) => Owner { uid: *id, gid: *id },
                 pb::user_opt::User::ByName(named) => {
-                    users::find_user(self.accounts(named)?.as_ref(), &named.name).map_err(OpError::failed)?
+                    let found = users::find_user(self.accounts(named)?.as_ref(), &named.name);
+                    unknown.settle(found, resolved)?
                 }
             };
         }
@@ -309,7 +314,8 @@ impl Run<'_> {
             resolved.gid = match group {
                 pb::user_opt::User::ById(id) => *id,
                 pb::user_opt::User::ByName(named) => {
-                    users::find_group(self.accounts(named)?.as_ref(), &named.name).map_err(OpError::failed)?
+                    let found = users::find_group(self.accounts(named)?.as_ref(), &named.name);
+                    unknown.settle(found, resolved.gid)?
                 }
             };
         }
@@ -331,6 +337,27 @@ fn copy_failed(source: Option<&Output>, instruction: &str, error: UpperError) ->
     match source {
         Some(Output::Context(context)) => OpError::failed(context.explain_missing(path, instruction)),
         _ => OpError::failed(error),
+    }
+}
+
+/// What a name means that the image does not know.
+#[derive(Clone, Copy)]
+enum Unknown {
+    /// A mistake: the owner was asked for by `--chown`.
+    Refused,
+    /// 0, as BuildKit has it: USER before WORKDIR may name an account that a later step adds.
+    Root,
+}
+
+impl Unknown {
+    fn settle<T>(self, found: Result<T, users::UserError>, root: T) -> Result<T, OpError> {
+        match (self, found) {
+            (
+                Self::Root,
+                Err(users::UserError::UnknownUser { .. } | users::UserError::UnknownGroup { .. }),
+            ) => Ok(root),
+            (_, found) => found.map_err(OpError::failed),
+        }
     }
 }
 

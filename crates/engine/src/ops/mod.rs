@@ -61,10 +61,10 @@ impl Output {
     }
 
     /// The layers to build on.
-    fn layers(&self) -> Result<&[LayerId], OpError> {
+    pub(crate) fn layers(&self, snapshotter: &Snapshotter) -> Result<Vec<LayerId>, OpError> {
         match self {
-            Self::Layers(layers) => Ok(layers),
-            Self::Context(_) => Err(OpError::failed("a build context cannot be a base")),
+            Self::Layers(layers) => Ok(layers.clone()),
+            Self::Context(folder) => Ok(vec![folder.layer(snapshotter)?]),
         }
     }
 }
@@ -129,17 +129,15 @@ pub(crate) fn graph(
 
 fn op(node: &OpNode, environment: &Arc<OpEnvironment>) -> Result<Arc<dyn distil_solver::Op>, BuildError> {
     let environment = Arc::clone(environment);
-    if let Kind::Source(source) = &node.kind {
-        return Ok(Arc::new(source::SourceOp::new(
-            source,
-            node.platform.as_ref(),
-            environment,
-        )?));
-    }
-    let key = cache_map::of_op(node, &environment.host).map_err(|problem| BuildError::Unsupported {
+    let unsupported = |problem: String| BuildError::Unsupported {
         vertex: node.digest.digest(),
         problem,
-    })?;
+    };
+    if let Kind::Source(source) = &node.kind {
+        let source = source::SourceOp::new(source, node.platform.as_ref(), environment);
+        return Ok(Arc::new(source.map_err(unsupported)?));
+    }
+    let key = cache_map::of_op(node, &environment.host).map_err(unsupported)?;
     Ok(match &node.kind {
         Kind::Exec(exec) => Arc::new(exec::ExecOp::new(exec.clone(), key, environment, node)?),
         Kind::File(file) => Arc::new(file::FileOp::new(
@@ -148,7 +146,7 @@ fn op(node: &OpNode, environment: &Arc<OpEnvironment>) -> Result<Arc<dyn distil_
             key,
             environment,
         )),
-        Kind::Merge(_) | Kind::Diff(_) => Arc::new(merge::MergeOp::new(node.kind.clone(), key)),
+        Kind::Merge(_) | Kind::Diff(_) => Arc::new(merge::MergeOp::new(node.kind.clone(), key, environment)),
         Kind::Source(_) | Kind::Build(_) | Kind::Passthrough(_) => {
             return Err(BuildError::Unsupported {
                 vertex: node.digest.digest(),

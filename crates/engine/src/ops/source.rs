@@ -11,7 +11,6 @@ use distil_sources::{ImageRequest, PullPolicy};
 use super::context::Context;
 use super::{OpEnvironment, Output};
 use crate::cache_map;
-use crate::error::BuildError;
 
 /// A source by its scheme.
 pub(super) struct SourceOp {
@@ -34,7 +33,7 @@ impl SourceOp {
         source: &pb::SourceOp,
         platform: Option<&pb::Platform>,
         environment: Arc<OpEnvironment>,
-    ) -> Result<Self, BuildError> {
+    ) -> Result<Self, String> {
         let (scheme, rest) = source
             .identifier
             .split_once("://")
@@ -43,7 +42,7 @@ impl SourceOp {
             "docker-image" | "oci-layout" => {
                 let reference: Reference = rest
                     .parse()
-                    .map_err(|error| BuildError::Definition(format!("image name `{rest}`: {error}")))?;
+                    .map_err(|error| format!("image name `{rest}`: {error}"))?;
                 let platform = platform.map_or_else(|| environment.host.clone(), platform_of);
                 let layout = (scheme == "oci-layout")
                     .then(|| source.attrs.get("oci.store").cloned().unwrap_or_default());
@@ -59,10 +58,10 @@ impl SourceOp {
                 identity: Digest::sha256(format!("{source:?}").as_bytes()),
             },
             _ => {
-                return Err(BuildError::Definition(format!(
+                return Err(format!(
                     "sources of the kind `{scheme}` are not supported yet (`{}`)",
                     source.identifier
-                )));
+                ));
             }
         };
         Ok(Self { kind, environment })
@@ -159,13 +158,12 @@ fn platform_of(platform: &pb::Platform) -> Platform {
 }
 
 /// The patterns of a `local://` source; each attribute is a JSON array of strings.
-fn filter(source: &pb::SourceOp) -> Result<Filter, BuildError> {
-    let list = |name: &str| -> Result<Vec<String>, BuildError> {
+fn filter(source: &pb::SourceOp) -> Result<Filter, String> {
+    let list = |name: &str| -> Result<Vec<String>, String> {
         match source.attrs.get(name) {
             None => Ok(Vec::new()),
-            Some(text) => serde_json::from_str(text).map_err(|error| {
-                BuildError::Definition(format!("`{name}` of `{}` is no list: {error}", source.identifier))
-            }),
+            Some(text) => serde_json::from_str(text)
+                .map_err(|error| format!("`{name}` of `{}` is no list: {error}", source.identifier)),
         }
     };
     Ok(Filter {

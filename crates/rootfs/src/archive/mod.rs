@@ -23,6 +23,16 @@ pub enum ArchiveError {
         /// What the decoder said.
         source: io::Error,
     },
+    /// An entry lies below a symlink that leads nowhere inside the destination.
+    #[error("archive `{}` has `{}` below the link `{}`, which leads nowhere", archive.display(), name.display(), link.display())]
+    DanglingParent {
+        /// Path of the archive in its tree.
+        archive: PathBuf,
+        /// The entry.
+        name: PathBuf,
+        /// The link, as a path of the archive.
+        link: PathBuf,
+    },
     /// A hard link leads to nothing that was unpacked or is there.
     #[error("archive `{}` links `{}` to `{}`, which does not exist", archive.display(), name.display(), target.display())]
     MissingLinkTarget {

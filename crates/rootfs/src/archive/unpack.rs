@@ -132,7 +132,7 @@ impl Unpack<'_> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Ok(());
         };
-        let dir = self.open_parent(parent)?;
+        let dir = self.open_parent(parent, &header.name)?;
         let existing = dir.existing(name)?.map(|existing| existing.node.kind);
         let is_dir = header.kind.is_dir();
         match existing {
@@ -150,15 +150,41 @@ impl Unpack<'_> {
         self.finish(header, &dir, name, &path)
     }
 
-    fn open_parent(&mut self, parent: &Path) -> Result<Arc<WriteDir>, UpperError> {
+    /// Opens the directory of the entry `name`, making what is missing of it.
+    fn open_parent(&mut self, parent: &Path, name: &Path) -> Result<Arc<WriteDir>, UpperError> {
         if let Some(last) = &self.last
             && last.path() == parent
         {
             return Ok(Arc::clone(last));
         }
+        if self.upper.tree().lookup(parent)?.is_none() {
+            self.check_links(name)?;
+        }
         let dir = self.upper.make_dirs(parent, 0o755, None)?.0;
         self.last = Some(Arc::clone(&dir));
         Ok(dir)
+    }
+
+    /// Refuses an entry below a link that leads nowhere: no directory is made through it.
+    fn check_links(&self, name: &Path) -> Result<(), UpperError> {
+        for link in name.ancestors().skip(1) {
+            let here = self.locate(link)?;
+            let node = self.upper.tree().lookup(&here)?;
+            if !node.is_some_and(|node| node.kind.is_symlink()) {
+                continue;
+            }
+            let root: Box<dyn Dir> = self.upper.tree().open_dir(self.root)?;
+            let target = resolve_below(root, &clean_absolute(link), true)?;
+            if self.upper.tree().lookup(&target)?.is_none() {
+                return Err(ArchiveError::DanglingParent {
+                    archive: self.archive.to_owned(),
+                    name: name.to_owned(),
+                    link: link.to_owned(),
+                }
+                .into());
+            }
+        }
+        Ok(())
     }
 
     fn create(

@@ -454,13 +454,28 @@ pub(super) fn protect(path: &str) -> Result<(), Report> {
 /// Makes the work directory with mode 0755 for the user when it is missing. It stays.
 pub(super) fn make_work_directory(path: &Path, user: &User) -> Result<(), Report> {
     let step = || format!("make the work directory `{}`", path.display());
-    let (mut current, missing) = stubs::resolve(path).step(step)?;
+    let (mut current, missing) = stubs::resolve(&stubs::tidied(path)).step(step)?;
     for name in missing {
         current.push(name);
         fs::DirBuilder::new().mode(0o755).create(&current).step(step)?;
         chown(&current, Some(user.uid), Some(user.gid)).step(step)?;
     }
-    Ok(())
+    // `/a/b/..` as it is written needs `/a/b`, which then belongs to root, as with BuildKit's runtime.
+    make_as_written(path).step(step)
+}
+
+/// Makes what is missing of a path, `..` being what the kernel takes it for.
+fn make_as_written(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_as_written(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o755).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made,
+    }
 }
 
 /// Takes the caller's file hierarchy away for good.

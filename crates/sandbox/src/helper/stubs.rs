@@ -173,6 +173,19 @@ pub(super) fn resolve(path: &Path) -> io::Result<(PathBuf, Vec<OsString>)> {
     Ok((current, Vec::new()))
 }
 
+/// `path` with `..` taken away by its text alone.
+pub(super) fn tidied(path: &Path) -> PathBuf {
+    let mut tidy = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => tidy.push(name),
+            Component::ParentDir => drop(tidy.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    tidy
+}
+
 enum PathStep {
     Root,
     Parent,
