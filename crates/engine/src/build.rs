@@ -41,6 +41,8 @@ pub struct BuildRequest {
 pub struct BuildResult {
     /// The root file system, lowest layer first.
     pub layers: Vec<LayerId>,
+    /// Names of the steps that made the topmost layers, the top first; may be fewer than the layers.
+    pub step_names: Vec<String>,
     /// The image config without layers and times.
     pub image: ImageConfig,
     /// Layers that came with the base image: their times are never rewritten.
@@ -194,6 +196,7 @@ impl Engine {
             .map_or(0, |base| base.rootfs.diff_ids.len());
         Ok(BuildResult {
             layers,
+            step_names: ops::step_names(&definition),
             image: conversion.image.clone(),
             base_layers,
             base_history: conversion

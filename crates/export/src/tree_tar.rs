@@ -28,8 +28,12 @@ pub fn write_tree(
     epoch: Option<i64>,
     out: &mut dyn Write,
 ) -> Result<TarSummary, ExportError> {
+    let options = TarOptions {
+        whole_tree: true,
+        ..TarOptions::default()
+    };
     let mut walk = Walk {
-        tar: TarWriter::new(out, TarOptions::default()),
+        tar: TarWriter::new(out, options),
         links: LinkTargets::new(links),
         epoch,
         buffer: vec![0; BUFFER],

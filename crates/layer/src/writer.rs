@@ -21,6 +21,8 @@ pub struct TarOptions {
     /// Modification times later than this, in seconds since 1970, become this
     /// (`rewrite-timestamp`).
     pub latest_mtime: Option<i64>,
+    /// The tar is a whole file tree and no layer: a name that starts with `.wh.` is a name like others.
+    pub whole_tree: bool,
 }
 
 /// What was written.
@@ -190,9 +192,11 @@ impl<W: Write> ChangeSink for TarWriter<W> {
         let Some(kind) = entry_type(node.kind, hard.is_some()) else {
             return Ok(());
         };
-        if path
-            .file_name()
-            .is_some_and(|name| name.as_bytes().starts_with(WHITEOUT_PREFIX))
+        let special = !self.options.whole_tree;
+        if special
+            && path
+                .file_name()
+                .is_some_and(|name| name.as_bytes().starts_with(WHITEOUT_PREFIX))
         {
             return Err(io::Error::other(format!(
                 "`{}` cannot be in an image: names that start with `.wh.` mean deletions in layers",

@@ -290,6 +290,7 @@ fn times_are_cut_off_where_asked() {
     let links = LinkGroups::default();
     let options = TarOptions {
         latest_mtime: Some(1000),
+        ..TarOptions::default()
     };
     let mut bytes = Vec::new();
     let clamped = write_tar(&layer, &links, options, &mut bytes).expect("writes");

@@ -43,6 +43,7 @@ impl Snapshotter {
         }
         let options = TarOptions {
             latest_mtime: Some(latest_mtime),
+            ..TarOptions::default()
         };
         let summary = self.hash(layer, options)?;
         layers.set_clamped(layer, latest_mtime, summary.diff_id, summary.size)?;
@@ -181,6 +182,7 @@ fn origin(store: &Store, digest: &Digest) -> Result<Option<Origin>, StoreError> 
         if let Some(layer) = layers.get(id)? {
             let options = TarOptions {
                 latest_mtime: Some(latest_mtime),
+                ..TarOptions::default()
             };
             return Ok(Some(Origin {
                 layer,

@@ -4,6 +4,7 @@ mod context;
 mod exec;
 mod file;
 mod merge;
+mod names;
 mod source;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use distil_sources::ImageProvider;
 use distil_store::{LayerId, Store};
 
 use self::context::Context;
+pub(crate) use self::names::step_names;
 use crate::cache_map::{self, InputKey, OpKey};
 use crate::error::BuildError;
 

@@ -170,6 +170,24 @@ fn hostile_archives_stay_inside() {
 }
 
 #[test]
+fn entries_below_a_link_that_leads_nowhere_are_refused() {
+    if !root_or_skip("entries_below_a_link_that_leads_nowhere_are_refused") {
+        return;
+    }
+    for (target, name, fine) in [
+        ("/tmp", "out/through", false),
+        ("/tmp", "out/deep/er", false),
+        ("d", "out/deep/er", true),
+    ] {
+        let mut tar = Builder::new(Vec::new());
+        put(&mut tar, "out", EntryType::Symlink, target, 0o777);
+        put(&mut tar, name, EntryType::Regular, "1", 0o644);
+        let added = added(&["tmp/x=1 644", "to/d/old=1 644"], &tar.into_inner().unwrap());
+        assert_eq!(added.is_ok(), fine, "{target} {name}");
+    }
+}
+
+#[test]
 fn entries_replace_what_is_in_lower_layers() {
     if !root_or_skip("entries_replace_what_is_in_lower_layers") {
         return;

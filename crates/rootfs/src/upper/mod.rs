@@ -75,6 +75,17 @@ pub enum UpperError {
     /// [`CopySpec::cancel`] became true.
     #[error("cancelled")]
     Cancelled,
+    /// The user namespace has no such id.
+    #[error(
+        "`{}` cannot belong to {}:{}: this user has no such id; widen its ranges in `/etc/subuid` and `/etc/subgid`, or build as root",
+        path.display(), owner.uid, owner.gid
+    )]
+    NoSuchId {
+        /// Path in the destination.
+        path: PathBuf,
+        /// Who it should belong to.
+        owner: Owner,
+    },
     /// The operating system refused.
     #[error("cannot {action} `{}`: {source}", path.display())]
     Io {

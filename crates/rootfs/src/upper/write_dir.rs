@@ -303,9 +303,14 @@ impl WriteDir {
         let fd = self.ensure()?;
         let ownership = &self.options.ownership;
         let dir: BorrowedFd<'_> = fd.as_fd();
-        ownership
-            .chown(dir, name, meta.owner)
-            .map_err(|err| self.error("change the owner of", name, err))?;
+        ownership.chown(dir, name, meta.owner).map_err(|err| match err {
+            // What the kernel says of ids outside the map of the user namespace.
+            Errno::INVAL => UpperError::NoSuchId {
+                path: self.path.join(name),
+                owner: meta.owner,
+            },
+            err => self.error("change the owner of", name, err),
+        })?;
         if let Some(mode) = meta.mode {
             ownership
                 .chmod(dir, name, mode)

@@ -95,7 +95,10 @@ impl Results<'_> {
             base: at < result.base_layers,
             history: LayerHistory {
                 created: self.made(*id),
-                description: String::new(),
+                description: (result.step_names)
+                    .get(result.layers.len() - 1 - at)
+                    .cloned()
+                    .unwrap_or_default(),
             },
         });
         ImagePlan {

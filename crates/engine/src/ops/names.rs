@@ -1,0 +1,50 @@
+//! Which steps made the layers of a result.
+
+use std::collections::HashMap;
+
+use distil_llb::pb::op::Kind;
+use distil_llb::{LoadedGraph, OpDigest, OpNode, OutputRef, pb};
+
+/// Names of the steps that the result stands on, the last one first, one for each layer, down to where a source or
+/// a merge is. Histories name layers by them that no instruction accounts for.
+pub(crate) fn step_names(definition: &LoadedGraph) -> Vec<String> {
+    let nodes: HashMap<OpDigest, &OpNode> = (definition.nodes().iter())
+        .map(|node| (node.digest, node))
+        .collect();
+    let mut names = Vec::new();
+    let mut next = definition.result.as_ref();
+    while let Some(node) = next.and_then(|output| nodes.get(&output.op)) {
+        let base = match &node.kind {
+            Kind::Exec(exec) => exec
+                .mounts
+                .iter()
+                .find(|mount| mount.dest == "/")
+                .map(|root| root.input),
+            Kind::File(file) => Some(base_of(file, node.inputs.len())),
+            _ => break,
+        };
+        names.push(node.display_name());
+        next = base.and_then(|base| input(node, base));
+    }
+    names
+}
+
+fn input(node: &OpNode, index: i64) -> Option<&OutputRef> {
+    node.inputs.get(usize::try_from(index).ok()?)
+}
+
+/// The input that the last action's chain starts from; -1 for the empty root.
+fn base_of(file: &pb::FileOp, inputs: usize) -> i64 {
+    let mut base = file.actions.last().map_or(-1, |action| action.input);
+    // An action only names earlier ones, so that the chain is not longer than the list.
+    for _ in 0..file.actions.len() {
+        let earlier = usize::try_from(base)
+            .ok()
+            .and_then(|index| index.checked_sub(inputs));
+        match earlier.and_then(|at| file.actions.get(at)) {
+            Some(action) => base = action.input,
+            None => break,
+        }
+    }
+    base
+}
