@@ -146,8 +146,16 @@ impl Unpack<'_> {
             }
             None => {}
         }
-        self.create(header, data, &dir, name, existing == Some(FileKind::Dir))?;
-        self.finish(header, &dir, name, &path)
+        match self.create(header, data, &dir, name, existing == Some(FileKind::Dir)) {
+            // In a user namespace nobody can make devices: they are left out, as in Docker.
+            Err(UpperError::Io { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied && is_device(header) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+            Ok(()) => self.finish(header, &dir, name, &path),
+        }
     }
 
     /// Opens the directory of the entry `name`, making what is missing of it.
@@ -295,6 +303,11 @@ impl Unpack<'_> {
         dir.set_xattrs(name, &header.xattrs)?;
         Ok(())
     }
+}
+
+/// Whether an entry is a device that a user namespace refuses to everybody; 0:0 is one that overlayfs refuses.
+fn is_device(header: &Header) -> bool {
+    matches!(header.kind, EntryType::Char | EntryType::Block) && header.rdev != 0
 }
 
 fn make_node(header: &Header, dir: &WriteDir, name: &OsStr, kind: FileKind) -> Result<(), UpperError> {
