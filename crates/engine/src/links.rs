@@ -10,6 +10,11 @@ use distil_store::{LayerId, Store};
 /// Bucket of layer id by cache-map digest.
 const COPIES: &str = "copies";
 
+/// Whether an earlier run of this copy left a layer.
+pub(crate) fn exists(store: &Store, copy: &Digest) -> bool {
+    matches!(store.get_value(COPIES, copy.as_bytes()), Ok(Some(_)))
+}
+
 /// The layer that the last run of the copy with this cache-map digest wrote, held from garbage collection.
 /// Anything unreadable counts as none: it only costs the copying.
 pub(crate) fn find(snapshotter: &Snapshotter, copy: &Digest) -> Option<LinkSource> {

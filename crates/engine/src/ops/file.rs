@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use distil_llb::pb;
 use distil_llb::pb::file_action::Kind;
 use distil_oci::Digest;
+use distil_rootfs::content::FileDigests;
 use distil_rootfs::{
     Conflict, CopyReport, CopySpec, FileMode, LinkSource, MkdirSpec, MkfileSpec, Owner, RmSpec, SymbolicMode,
     SymlinkSpec, Timestamp, Tree, TreeError, UpperError, content, users,
@@ -25,6 +26,9 @@ pub(super) struct FileOp {
     name: String,
     key: OpKey,
     environment: Arc<OpEnvironment>,
+    /// Digests of the files of an input, from computing its content key: what is linked from an earlier layer
+    /// need not be read again.
+    read: Mutex<BTreeMap<usize, Arc<FileDigests>>>,
 }
 
 impl FileOp {
@@ -34,7 +38,12 @@ impl FileOp {
             name,
             key,
             environment,
+            read: Mutex::default(),
         }
+    }
+
+    fn read(&self) -> MutexGuard<'_, BTreeMap<usize, Arc<FileDigests>>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -60,8 +69,20 @@ impl Op for FileOp {
         let Some(key) = self.key.inputs.get(input) else {
             return Ok(None);
         };
+        let Some(selector) = &key.content else {
+            return Ok(None);
+        };
         let tree = Output::of(result).tree(&self.environment.snapshotter)?;
-        content_digest(key, tree.as_ref(), ctx.cancel())
+        // They are of use only where an earlier run left something to link.
+        if !links::exists(&self.environment.store, &self.key.digest) {
+            return content_digest(key, tree.as_ref(), ctx.cancel());
+        }
+        with_flag(ctx.cancel(), |flag| {
+            let (digest, files) =
+                content::digest_paths_recording(tree.as_ref(), selector, flag).map_err(OpError::failed)?;
+            self.read().insert(input, Arc::new(files));
+            Ok(Some(Digest::from_bytes(digest)))
+        })
     }
 
     fn exec(&self, ctx: &OpContext, inputs: &[ResultHandle]) -> Result<Outputs, OpError> {
@@ -239,6 +260,8 @@ impl Run<'_> {
                 let source = self.tree(action.secondary_input, states)?;
                 let mut spec = self.copy_spec(copy)?;
                 spec.link_from = previous.cloned();
+                let input = usize::try_from(action.secondary_input).unwrap_or(usize::MAX);
+                spec.known = self.op.read().get(&input).cloned();
                 let input = usize::try_from(action.secondary_input).ok();
                 let input = input.and_then(|at| self.inputs.get(at));
                 let name = &self.op.name;
