@@ -182,3 +182,73 @@ pub(crate) enum BuildxCommand {
     /// Print the version
     Version(commands::version::VersionArgs),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The part of docs/cli.md about a command.
+    fn section<'a>(text: &'a str, command: &str) -> Option<&'a str> {
+        let heading = format!("\n## `distil {command}`\n");
+        let start = text.find(&heading)? + heading.len();
+        let end = text[start..].find("\n## ").map_or(text.len(), |end| start + end);
+        Some(&text[start..end])
+    }
+
+    #[test]
+    fn every_command_and_option_is_documented() {
+        let text = include_str!("../../../docs/cli.md");
+        let mut missing = Vec::new();
+        let command = Cli::command();
+        let mut commands: Vec<(String, &clap::Command)> = Vec::new();
+        for command in command.get_subcommands() {
+            commands.push((command.get_name().to_owned(), command));
+            for inner in command.get_subcommands() {
+                commands.push((format!("{} {}", command.get_name(), inner.get_name()), inner));
+            }
+        }
+        let inputs = section(text, "build").unwrap_or_default();
+        for (name, command) in commands {
+            if command.has_subcommands() {
+                continue;
+            }
+            // A second name is told where the first is.
+            let Some(section) = section(text, &name) else {
+                if !text.contains(&format!("`distil {name}`")) {
+                    missing.push(name);
+                }
+                continue;
+            };
+            for long in command.get_arguments().filter_map(clap::Arg::get_long) {
+                let flag = format!("--{long}");
+                let told = |text: &str| {
+                    text.contains(&format!("{flag} "))
+                        || text.contains(&format!("{flag}`"))
+                        || text.contains(&format!("{flag}["))
+                };
+                if !told(section) && !(name == "dump-llb" && told(inputs)) {
+                    missing.push(format!("{name} {flag}"));
+                }
+            }
+        }
+        let empty: [String; 0] = [];
+        assert_eq!(missing, empty, "docs/cli.md lacks them");
+    }
+
+    #[test]
+    fn every_variable_is_documented() {
+        let text = concat!(
+            include_str!("../../../docs/cli.md"),
+            include_str!("../../../docs/config.md")
+        );
+        fn check(command: &clap::Command, text: &str) {
+            for arg in command.get_arguments() {
+                if let Some(variable) = arg.get_env().and_then(|name| name.to_str()) {
+                    assert!(text.contains(&format!("`{variable}`")), "{variable}");
+                }
+            }
+            command.get_subcommands().for_each(|command| check(command, text));
+        }
+        check(&Cli::command(), text);
+    }
+}

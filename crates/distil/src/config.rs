@@ -174,6 +174,18 @@ mod tests {
     }
 
     #[test]
+    fn every_key_is_documented() {
+        let unknown = ConfigFile::parse("unknown-key = 1\n", Path::new("c.toml")).unwrap_err();
+        let text = include_str!("../../../docs/config.md");
+        let message = unknown.to_string();
+        let keys: Vec<&str> = message.split('`').skip(5).step_by(2).collect();
+        assert!(keys.contains(&"image-layouts"), "{keys:?}");
+        for key in keys {
+            assert!(text.contains(&format!("| `{key}` |")), "{key}");
+        }
+    }
+
+    #[test]
     fn second_file_wins() {
         let first = ConfigFile::parse("jobs = 4\nbases = \"registry\"\n", Path::new("a")).unwrap();
         let second = ConfigFile::parse("jobs = 8\n", Path::new("b")).unwrap();

@@ -3,9 +3,9 @@
 //! All descriptors come from the caller: this module looks for no terminal by itself.
 
 use std::io;
-use std::time::Duration;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;

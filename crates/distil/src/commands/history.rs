@@ -26,7 +26,8 @@ pub(crate) struct HistoryArgs {
     pub(crate) quiet: bool,
     /// Print sizes and dates for people [default: true]
     #[arg(short = 'H', long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
-          num_args = 0..=1, default_missing_value = "true")]
+          num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true)]
     pub(crate) human: bool,
     /// `table`, `json` or a template such as `{{.CreatedBy}}`
     #[arg(long, value_name = "FORM")]

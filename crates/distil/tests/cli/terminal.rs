@@ -166,11 +166,9 @@ fn progress_is_drawn_within_the_terminal() {
     );
     let mut terminal = Terminal::start(&world, &["build", "-t", "app", "context"], 6, 40);
     let running = terminal.expect("FINISHED");
+    let control = regex::Regex::new("\x1b\\[[0-9;?]*[A-Za-z]").unwrap();
     for line in running.split(['\r', '\n']) {
-        let plain = regex::Regex::new("\x1b\\[[0-9;?]*[A-Za-z]")
-            .unwrap()
-            .replace_all(line, "")
-            .into_owned();
+        let plain = control.replace_all(line, "");
         assert!(plain.chars().count() <= 40, "{plain:?}");
     }
     for lines in running.split("\x1b[?25l") {

@@ -99,6 +99,15 @@ impl World {
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        // Files of subordinate ids go only this way.
+        if !rustix::process::geteuid().is_root() {
+            let _ = self.command().args(["reset", "--force"]).output();
+        }
+    }
+}
+
 /// Runs a command to its end.
 pub(crate) fn outcome(command: &mut Command) -> Outcome {
     let output = command.output().unwrap();
