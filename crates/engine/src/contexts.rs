@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use distil_rootfs::ignore::read_ignore_file;
+use distil_rootfs::ignore::{PatternMatcher, read_ignore_file};
 
 use crate::error::BuildError;
 
@@ -106,7 +106,7 @@ fn read(path: &Path) -> Result<Option<Vec<String>>, BuildError> {
     };
     match std::fs::read(path) {
         Ok(text) => read_ignore_file(&text)
-            .map(Some)
+            .and_then(|patterns| PatternMatcher::new(&patterns).map(|_| Some(patterns)))
             .map_err(|error| problem(error.to_string())),
         Err(error)
             if matches!(

@@ -75,7 +75,14 @@ impl Context {
                     file.display()
                 )
             }
-            None => format!("`{}` does not exist in {context}", path.display()),
+            None => match self.folder.read_link(path) {
+                Ok(target) => format!(
+                    "`{}` is a link to `{}`, which is not in {context}: links cannot leave it",
+                    path.display(),
+                    target.display()
+                ),
+                Err(_) => format!("`{}` does not exist in {context}", path.display()),
+            },
         };
         if let Some(written) = outside(path, instruction) {
             text.push_str(&format!(
@@ -131,6 +138,7 @@ mod tests {
         for name in ["a.log", "logs/b", "kept"] {
             std::fs::write(directory.path().join(name), "").unwrap();
         }
+        std::os::unix::fs::symlink("/etc/passwd", directory.path().join("away")).unwrap();
         let filter = Filter {
             exclude: ["*.txt", "*.log", "logs"].map(String::from).into(),
             ..Filter::default()
@@ -157,6 +165,11 @@ mod tests {
                 "/x",
                 "COPY [\"../../x\", \"/\"]",
                 "`/x` does not exist in the build context (`../../x` cannot leave the context, so it was looked for at its root)",
+            ),
+            (
+                "/away",
+                "COPY away /",
+                "`/away` is a link to `/etc/passwd`, which is not in the build context: links cannot leave it",
             ),
             ("/x", "COPY a/../x /", "`/x` does not exist in the build context"),
         ];

@@ -132,7 +132,7 @@ const CASES: &[Case] = &[
         &["s/f=x"],
         "/s",
         "/t",
-        &["cannot copy a directory onto `/t`, which is not a directory"],
+        &["a directory is needed at `/t`, where something else is"],
     ),
     (
         "nested dir onto file",
@@ -140,7 +140,7 @@ const CASES: &[Case] = &[
         &["s/n/f=x"],
         "/s",
         "/t",
-        &["cannot copy a directory onto `/t/n`, which is not a directory"],
+        &["a directory is needed at `/t/n`, where something else is"],
     ),
     (
         "nested file onto dir",

@@ -40,7 +40,7 @@ pub enum UpperError {
         path: PathBuf,
     },
     /// A file is in the way of a directory.
-    #[error("cannot copy a directory onto `{}`, which is not a directory", path.display())]
+    #[error("a directory is needed at `{}`, where something else is", path.display())]
     NotADirectory {
         /// Path in the destination.
         path: PathBuf,
