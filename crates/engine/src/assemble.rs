@@ -155,6 +155,7 @@ impl DebianAssembler {
         report: &(dyn Fn(Transfer) + Sync),
     ) -> Result<Assembled, Problem> {
         let keyring = Keyring::debian().map_err(|error| other(&error))?;
+        let _used = self.store.use_downloads().map_err(ImageError::from)?;
         let cache = DownloadCache::open(&self.archive.downloads).map_err(|error| other(&error))?;
         let sources = self.sources(recipe);
         let archive = Archive {

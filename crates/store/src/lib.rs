@@ -30,6 +30,7 @@
 mod blob;
 mod cache;
 mod db;
+mod downloads;
 mod error;
 mod gc;
 mod id;

@@ -47,6 +47,14 @@ pub(crate) fn du(session: &Session, args: &DuArgs) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "Images:       {}", units::bytes(usage.images))?;
     writeln!(out, "Build cache:  {}", units::bytes(cache))?;
+    let downloads = store.downloads_size().map_err(store_error)?;
+    if downloads > 0 {
+        writeln!(
+            out,
+            "Downloads:    {} (packages, removed by `distil prune --all`)",
+            units::bytes(downloads)
+        )?;
+    }
     writeln!(out, "Reclaimable:  {}", units::bytes(usage.reclaimable))?;
     writeln!(
         out,

@@ -14,7 +14,7 @@ use crate::units;
 /// Arguments of `distil prune`.
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
-    /// Remove all build cache, also what an image's build would use again
+    /// Remove all build cache, also what an image's build would use again, and downloaded packages
     #[arg(short, long)]
     pub(crate) all: bool,
     /// Do not ask
@@ -58,19 +58,31 @@ pub(crate) fn prune(session: &Session, args: &PruneArgs) -> Result<(), CliError>
         })?;
     }
     allowed?;
+    let downloads = match args.all {
+        true => store.downloads_size().map_err(store_error)?,
+        false => 0,
+    };
     let question = format!(
-        "Remove {} of the build cache and free {}?",
+        "Remove {} of the build cache{} and free {}?",
         count(planned.records.len(), "record"),
-        units::bytes(planned.bytes)
+        if downloads > 0 {
+            " and all downloaded packages"
+        } else {
+            ""
+        },
+        units::bytes(planned.bytes + downloads)
     );
     if !args.force && !ask(&question)? {
         return Ok(());
     }
-    let done = store.collect(what).map_err(store_error)?;
+    let mut freed = store.collect(what).map_err(store_error)?.bytes;
+    if args.all {
+        freed += store.clear_downloads().map_err(store_error)?;
+    }
     writeln!(
         std::io::stdout(),
         "Total reclaimed space: {}",
-        units::bytes(done.bytes)
+        units::bytes(freed)
     )?;
     Ok(())
 }
