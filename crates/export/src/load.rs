@@ -186,8 +186,14 @@ impl Archive {
         let mut archive = Self::default();
         let failed = || read_error("the archive");
         let mut input = tar::Archive::new(input);
-        for entry in input.entries().map_err(failed())? {
-            let mut entry = entry.map_err(failed())?;
+        for (number, entry) in input.entries().map_err(failed())?.enumerate() {
+            let mut entry = match entry {
+                // What is no tar at all fails at once, with words about blocks or numbers.
+                Err(_) if number == 0 => {
+                    return Err(ExportError::NotAnArchive("it does not begin as a tar does"));
+                }
+                entry => entry.map_err(failed())?,
+            };
             let path = clean(&entry.path().map_err(failed())?);
             let kind = entry.header().entry_type();
             if kind.is_symlink() || kind.is_hard_link() {

@@ -187,7 +187,8 @@ fn spec(
     let mut spec = ProcessSpec::new(root, command);
     // Process 1 of a namespace would ignore Ctrl-C.
     spec.init = true;
-    spec.env = environment(session, args, config);
+    spec.hostname = args.hostname.clone().unwrap_or_else(|| "distil".into());
+    spec.env = environment(session, args, config, &spec.hostname);
     spec.cwd = PathBuf::from(match args.workdir.as_deref() {
         Some(folder) => folder,
         None if container.working_dir.is_empty() => "/",
@@ -195,7 +196,6 @@ fn spec(
     });
     spec.user = args.user.clone().unwrap_or_else(|| container.user.clone());
     spec.network = options.network;
-    spec.hostname = args.hostname.clone().unwrap_or_else(|| "distil".into());
     spec.hosts = Some(network_files::hosts(&spec.hostname, &[]));
     let host = std::fs::read("/etc/resolv.conf").unwrap_or_default();
     spec.resolv_conf = Some(network_files::resolv_conf(&host, spec.network == Network::None));
@@ -209,13 +209,14 @@ fn spec(
     Ok(spec)
 }
 
-fn environment(session: &Session, args: &RunArgs, config: &ImageConfig) -> Vec<OsString> {
+fn environment(session: &Session, args: &RunArgs, config: &ImageConfig, hostname: &str) -> Vec<OsString> {
     let mut pairs: Vec<(String, String)> = Vec::new();
     let mut set = |name: &str, value: &str| match pairs.iter_mut().find(|(known, _)| known == name) {
         Some(pair) => pair.1 = value.to_owned(),
         None => pairs.push((name.to_owned(), value.to_owned())),
     };
     set("PATH", distil_sandbox::DEFAULT_PATH);
+    set("HOSTNAME", hostname);
     if args.tty {
         set("TERM", "xterm");
     }

@@ -169,7 +169,8 @@ impl Tty {
         let tasks = step.tasks.iter().filter(|task| running != task.ended());
         lines.extend(tasks.map(|task| cut(&format!(" => => {}", task.text()), width)));
         if running {
-            for line in &step.log {
+            // The last one is empty after a line end.
+            for line in step.log.iter().filter(|line| !line.is_empty()) {
                 lines.push(self.paint("2", &cut(&format!(" => => # {line}"), width)));
             }
         }

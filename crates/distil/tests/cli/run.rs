@@ -48,7 +48,7 @@ fn options_reach_the_program() {
         (&["app", "sh", "-c", "pwd"][..], "/work\n"),
         (&["-w", "/tmp", "app", "sh", "-c", "pwd"], "/tmp\n"),
         (&["-e", "A=given", "app", "sh", "-c", "echo $A"], "given\n"),
-        (&["app", "sh", "-c", "echo $A $0"], "image sh\n"),
+        (&["app", "sh", "-c", "echo $A $0 $HOSTNAME"], "image sh distil\n"),
         (
             &[
                 "-e",

@@ -19,7 +19,11 @@ pub(super) fn stay_as_init() -> io::Result<()> {
                 unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const all, std::ptr::null_mut()) };
             sys::check(result.into())
         }
-        Forked::Parent(pid) => serve(pid.as_raw_nonzero().get(), &all),
+        Forked::Parent(pid) => {
+            // What `ps` shows; nothing depends on it.
+            let _ = rustix::thread::set_name(c"init");
+            serve(pid.as_raw_nonzero().get(), &all)
+        }
     }
 }
 
