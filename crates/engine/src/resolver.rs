@@ -70,11 +70,24 @@ impl<'a> Resolver<'a> {
                         .unwrap_or_else(std::sync::PoisonError::into_inner) = true;
                 }
                 Err(ResolveError {
+                    help: help(&error),
                     message: error.to_string(),
-                    help: None,
                 })
             }
         }
+    }
+}
+
+/// The way out of an error, where there is one.
+fn help(error: &ImageError) -> Option<String> {
+    match error {
+        ImageError::Assemble { .. } => {
+            Some("--mirror names another archive, --image-layout a folder that has the image".into())
+        }
+        ImageError::NotFound { detail, .. } if !detail.is_empty() => Some(
+            "--image-layout names a folder that has the image; `distil load` brings it into the store".into(),
+        ),
+        _ => None,
     }
 }
 

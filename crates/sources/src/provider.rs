@@ -298,7 +298,7 @@ impl ImageProvider {
         };
         if recipe && self.options.policy == BasesPolicy::Auto {
             lock(&self.warnings).push(format!(
-                "`{}` is assembled from Debian packages: {reason}",
+                "the registry of `{}` cannot be reached, so the image is assembled from Debian packages: {reason}",
                 reference.familiar()
             ));
             return self.assemble(reference, platform, report);
