@@ -4,7 +4,11 @@
 //! `DISTIL_GOLDEN_USER` names an ordinary user to run the builds as, too; `DISTIL_GOLDEN_CASE` picks the cases
 //! whose id contains it; `DISTIL_GOLDEN_ARGS` adds arguments to every build; `DISTIL_GOLDEN_VERBOSE` shows why a
 //! case fails; `DISTIL_GOLDEN_RECORD` writes `passing.txt`.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and tells what it did")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and tells what it did"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -158,7 +158,7 @@ impl Tty {
         };
         let left = format!(" => {mark}{}", status.name);
         let room = width.saturating_sub(time.len() + 2);
-        let text = format!("{} {time}", pad(cut(&left, room), room));
+        let text = cut(&format!("{} {time}", pad(cut(&left, room), room)), width);
         let mut lines = vec![match (&status.error, status.completed) {
             (Some(_), _) if cancelled => self.paint("33", &text),
             (Some(_), _) => self.paint("31", &text),
