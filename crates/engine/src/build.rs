@@ -7,7 +7,7 @@ use std::sync::Arc;
 use distil_frontend::{Conversion, Options};
 use distil_llb::Definition;
 use distil_oci::{History, ImageConfig, Platform};
-use distil_solver::{CancelToken, Mode, SolveOptions};
+use distil_solver::{CacheKey, CancelToken, Mode, SolveOptions};
 use distil_sources::{ImageProvider, ImageRequest, PullPolicy};
 use distil_store::LayerId;
 
@@ -41,6 +41,8 @@ pub struct BuildRequest {
 pub struct BuildResult {
     /// The root file system, lowest layer first.
     pub layers: Vec<LayerId>,
+    /// Cache keys of the result, for [`distil_solver::export_records`]; none when it has no steps.
+    pub keys: Vec<Arc<CacheKey>>,
     /// Names of the steps that made the topmost layers, the top first; may be fewer than the layers.
     pub step_names: Vec<String>,
     /// The image config without layers and times.
@@ -171,7 +173,7 @@ impl Engine {
             resolv_conf: self.config.resolv_conf.clone(),
         });
         let (graph, target) = ops::graph(&definition, &environment)?;
-        let mut layers = Vec::new();
+        let (mut layers, mut keys) = (Vec::new(), Vec::new());
         if let Some(target) = target {
             let options = SolveOptions {
                 mode: request.mode,
@@ -180,6 +182,7 @@ impl Engine {
             };
             let solved = self.solver.solve(&graph, &[target], &options)?;
             if let Some(solved) = solved.first() {
+                keys.clone_from(&solved.keys);
                 let output = Output::of(&solved.result);
                 if request.mode == Mode::CacheOnly && matches!(output, Output::Context(_)) {
                     // Its files have to be copied to a layer first.
@@ -196,6 +199,7 @@ impl Engine {
             .map_or(0, |base| base.rootfs.diff_ids.len());
         Ok(BuildResult {
             layers,
+            keys,
             step_names: ops::step_names(&definition),
             image: conversion.image.clone(),
             base_layers,

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use distil_rootfs::ignore::PatternMatcher;
-use distil_rootfs::{CopyReport, CopySpec, DirTree, Filter, FilteredTree, Owner, Tree, TreeError};
+use distil_rootfs::{CopyReport, CopySpec, DirTree, Filter, FilteredTree, Tree, TreeError};
 use distil_snapshot::{CommitOptions, Snapshotter};
 use distil_solver::OpError;
 use distil_store::LayerId;
@@ -29,8 +29,7 @@ impl Context {
         filter: &Filter,
         ignore_file: Option<PathBuf>,
     ) -> Result<Self, TreeError> {
-        let owner = Owner { uid: 0, gid: 0 };
-        let folder: Arc<dyn Tree> = Arc::new(DirTree::open(folder)?.with_owner(owner));
+        let folder: Arc<dyn Tree> = Arc::new(DirTree::open(folder)?.into_context());
         Ok(Self {
             tree: Arc::new(FilteredTree::new(Arc::clone(&folder), filter)?),
             folder,
