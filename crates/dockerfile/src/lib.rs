@@ -22,5 +22,5 @@ pub use ast::{
 pub use diagnostic::Diagnostic;
 pub use mount::{Mount, MountField, MountFlag, MountKind, Sharing};
 pub use parse::{directives, parse, parse_trigger};
-pub use source::LineIndex;
+pub use source::{LineIndex, printable};
 pub use span::{Span, Spanned, Word};

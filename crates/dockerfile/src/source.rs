@@ -100,11 +100,21 @@ impl<'a> LineIndex<'a> {
             let _ = writeln!(
                 out,
                 " {line:>3} | {mark} {}",
-                self.text_of(line).unwrap_or_default()
+                printable(self.text_of(line).unwrap_or_default())
             );
         }
         out.push_str("--------------------\n");
         out
+    }
+}
+
+/// Text for a terminal, which would obey control characters: they become U+FFFD.
+pub fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+    let obeyed = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if text.contains(obeyed) {
+        text.replace(obeyed, "\u{fffd}").into()
+    } else {
+        text.into()
     }
 }
 

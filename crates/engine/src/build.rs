@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use distil_frontend::{Conversion, Options};
-use distil_llb::Definition;
+use distil_llb::{Definition, OpNode};
 use distil_oci::{History, ImageConfig, Platform};
 use distil_solver::{CacheKey, CancelToken, Mode, SolveOptions};
 use distil_sources::{ImageProvider, ImageRequest, PullPolicy};
@@ -239,7 +239,17 @@ impl Engine {
     }
 }
 
-/// Where the operation that an error names was written.
+/// Where the operation that an error names was written. What no line made, such as the build context or a
+/// download, belongs to the first line that needs it.
 fn place(error: &BuildError, definition: &Definition) -> Option<(u32, u32)> {
-    definition.lines(error.vertex()?.to_string().parse().ok()?)
+    let vertex = error.vertex()?.to_string().parse().ok()?;
+    definition.lines(vertex).or_else(|| {
+        let loaded = definition.load().ok()?;
+        let needs = |node: &&OpNode| node.inputs.iter().any(|input| input.op == vertex);
+        loaded
+            .nodes()
+            .iter()
+            .filter(needs)
+            .find_map(|node| definition.lines(node.digest))
+    })
 }

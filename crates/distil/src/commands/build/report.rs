@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use distil_dockerfile::LineIndex;
+use distil_dockerfile::{LineIndex, printable};
 use distil_engine::progress::{ProgressEvent, ProgressSink, VertexStatus};
 use distil_engine::{BuildError, DockerfileText, Failure};
 use distil_oci::Digest;
@@ -223,7 +223,7 @@ pub(crate) fn failure(dockerfile: &DockerfileText, failure: &Failure, recorder: 
                 text.push_str(&lines.excerpt(&dockerfile.name, span.first_line, span.last_line));
             }
             if at < last {
-                let _ = writeln!(text, "ERROR: {diagnostic}");
+                let _ = writeln!(text, "ERROR: {}", printable(&diagnostic.to_string()));
             } else {
                 message = diagnostic.to_string();
             }
@@ -233,7 +233,7 @@ pub(crate) fn failure(dockerfile: &DockerfileText, failure: &Failure, recorder: 
         text.push_str(&lines.excerpt(&dockerfile.name, first, last));
     }
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
-    CliError::failed(message)
+    CliError::failed(printable(&message))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
