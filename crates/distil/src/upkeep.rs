@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-use distil_store::{LockMode, Store, StoreError};
+use distil_store::{Store, StoreError};
 
 /// `argv[0]` that turns this program into the one that does the upkeep.
 const NAME: &str = "distil-upkeep";
@@ -26,19 +26,12 @@ pub(crate) fn entry() -> Option<ExitCode> {
     let root = arguments.next()?;
     let limit = arguments.next().and_then(|limit| limit.to_str()?.parse().ok());
     // Nobody is there to read an error; the next build tries again.
-    let done = keep_up(Path::new(&root), limit.unwrap_or(u64::MAX));
+    let done = Store::keep_up_in(Path::new(&root), limit.unwrap_or(u64::MAX));
     Some(if done.is_ok() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// One process at a time: who comes second mostly finds nothing left to do.
-fn keep_up(root: &Path, limit: u64) -> Result<(), StoreError> {
-    let store = Store::open(root)?;
-    let _turn = store.lock("upkeep", LockMode::Exclusive)?;
-    store.keep_up(limit)
 }
 
 /// Starts the upkeep of `store` when it needs some, and does not wait for it. The store is collected when it

@@ -207,10 +207,7 @@ impl Store {
     }
 
     fn lock_path(&self, name: &str) -> PathBuf {
-        self.shared
-            .layout
-            .locks()
-            .join(Digest::sha256(name.as_bytes()).hex())
+        lock_path(&self.shared.layout, name)
     }
 
     /// A path for a new temporary file or directory, on the filesystem of the store. It is
@@ -289,9 +286,26 @@ impl Store {
         self.collect_above(limit).map(drop)
     }
 
+    /// [`Store::keep_up`] of the store in `root`, if there is one. One process at a time does it, and none while
+    /// the store is destroyed.
+    pub fn keep_up_in(root: &Path, limit: u64) -> Result<(), StoreError> {
+        let absolute = std::path::absolute(root).map_err(io_error("resolve", root))?;
+        let layout = Layout::new(&absolute);
+        if layout.read_version()?.is_none() {
+            return Ok(());
+        }
+        let _turn = FileLock::acquire(&lock_path(&layout, UPKEEP), LockMode::Exclusive)?;
+        // Opening would make a new one.
+        if layout.read_version()?.is_none() {
+            return Ok(());
+        }
+        Self::open(&absolute)?.keep_up(limit)
+    }
+
     /// Deletes the store in `root`: its own files only, then the directory if it is empty.
     ///
-    /// Files of subordinate ids can be deleted only inside the user namespace that has them.
+    /// Files of subordinate ids can be deleted only inside the user namespace that has them. Upkeep that is going
+    /// on is waited for.
     ///
     /// # Errors
     /// Another process uses the store; `root` is not a store.
@@ -305,6 +319,11 @@ impl Store {
         if live_leases(&layout)? {
             return Err(StoreError::InUse { root: absolute });
         }
+        let upkeep = lock_path(&layout, UPKEEP);
+        let _none = match layout.locks().is_dir() {
+            true => Some(FileLock::acquire(&upkeep, LockMode::Exclusive)?),
+            false => None,
+        };
         for entry in ENTRIES {
             let path = absolute.join(entry);
             remove_tree(&path).map_err(io_error("delete", &path))?;
@@ -326,6 +345,13 @@ impl Store {
             Err(error) => Err(io_error("delete", &absolute)(error)),
         }
     }
+}
+
+/// Name of the lock of who does the upkeep.
+const UPKEEP: &str = "upkeep";
+
+fn lock_path(layout: &Layout, name: &str) -> PathBuf {
+    layout.locks().join(Digest::sha256(name.as_bytes()).hex())
 }
 
 /// Makes a new store, or migrates an old one, alone among all processes.
