@@ -44,7 +44,8 @@ impl ArchiveSources {
     /// With `mirror`, all are read from it: the security archive from the sibling
     /// directory `debian-security` (as every full mirror has it). Otherwise each
     /// suite is read from where `host` (the parsed apt sources of the host, see
-    /// [`parse_apt_sources`]) has it, else from the built-in archive.
+    /// [`parse_apt_sources`]) has it, else from where a host of another release of
+    /// Debian has its own, for an archive has all releases; else from the built-in one.
     #[must_use]
     pub fn for_release(codename: &str, mirror: Option<&str>, host: &[Source]) -> ArchiveSources {
         let mut origin = SourceOrigin::BuiltIn;
@@ -55,15 +56,12 @@ impl ArchiveSources {
             ("-security", DEFAULT_SECURITY_ARCHIVE),
         ] {
             let suite = format!("{codename}{suffix}");
-            let from_host = host
-                .iter()
-                .find(|source| source.suite == suite && source.components.iter().any(|name| name == "main"));
             let url = if let Some(mirror) = mirror {
                 origin = SourceOrigin::Mirror;
                 mirror_url(mirror, suffix == "-security")
-            } else if let Some(source) = from_host {
+            } else if let Some(url) = host_url(host, &suite, suffix) {
                 origin = SourceOrigin::Host;
-                source.url.clone()
+                url
             } else {
                 default.to_owned()
             };
@@ -76,6 +74,44 @@ impl ArchiveSources {
         }
         ArchiveSources { sources, origin }
     }
+}
+
+/// Releases whose suites say that a host is a Debian of some release.
+const RELEASES: [&str; 10] = [
+    "buster",
+    "bullseye",
+    "bookworm",
+    "trixie",
+    "forky",
+    "oldstable",
+    "stable",
+    "testing",
+    "unstable",
+    "sid",
+];
+
+/// Where the host has `suite`, or the same suite of another release.
+fn host_url(host: &[Source], suite: &str, suffix: &str) -> Option<String> {
+    let has_main = |source: &&Source| source.components.iter().any(|name| name == "main");
+    // Others publish packages under Debian's suite names too.
+    let is_own = |source: &&Source| {
+        let name = source.url.rsplit('/').next().unwrap_or_default();
+        name == "debian" || name == "debian-security"
+    };
+    let same = || {
+        host.iter()
+            .filter(has_main)
+            .filter(|source| source.suite == suite)
+    };
+    let of_release = |source: &&Source| {
+        // `-updates` is in the archive of the release itself.
+        let kind = if suffix == "-security" { suffix } else { "" };
+        let release = source.suite.strip_suffix(kind).unwrap_or_default();
+        RELEASES.contains(&release)
+    };
+    let found = same().find(is_own).or_else(|| same().next());
+    let found = found.or_else(|| host.iter().filter(has_main).filter(is_own).find(of_release));
+    found.map(|source| source.url.clone())
 }
 
 /// `http://m/debian` has its security archive at `http://m/debian-security`.
@@ -206,7 +242,28 @@ mod tests {
                 DEFAULT_SECURITY_ARCHIVE
             ]
         );
+        // The archive of a host of another release has this one too.
         let chosen = ArchiveSources::for_release("bookworm", None, &host);
+        assert_eq!(chosen.origin, SourceOrigin::Host);
+        assert_eq!(
+            urls(&chosen),
+            [
+                "http://m.example/debian",
+                "http://m.example/debian",
+                DEFAULT_SECURITY_ARCHIVE
+            ]
+        );
+        let security = parse_apt_sources(
+            "x.list",
+            "deb http://m.example/debian-security trixie-security main",
+        );
+        let chosen = ArchiveSources::for_release("bookworm", None, &security);
+        assert_eq!(urls(&chosen)[0], DEFAULT_ARCHIVE);
+        assert_eq!(urls(&chosen)[2], "http://m.example/debian-security");
+        // Neither another distribution's archive nor somebody's packages for Debian.
+        let foreign = "deb http://u.example/ubuntu noble main\ndeb http://t.example/tools trixie main\n";
+        let foreign = parse_apt_sources("x.list", foreign);
+        let chosen = ArchiveSources::for_release("bookworm", None, &foreign);
         assert_eq!(chosen.origin, SourceOrigin::BuiltIn);
         assert_eq!(urls(&chosen)[0], DEFAULT_ARCHIVE);
         let chosen = ArchiveSources::for_release("bookworm", Some("http://n.example/debian/"), &host);

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use distil_base::{ConfigureStep, DebianImage, Plan, Recipe};
 use distil_debian::{Archive, ArchiveSources, DownloadCache, Indexes, Keyring};
@@ -40,6 +40,7 @@ pub(crate) struct DebianAssembler {
     pub(crate) host: Platform,
     pub(crate) now: Timestamp,
     pub(crate) cancel: Arc<CancelFlag>,
+    pub(crate) alone: Mutex<()>,
 }
 
 /// A cancel token that can also be read as a plain flag, which libraries without a solver take.
@@ -86,6 +87,8 @@ impl Assembler for DebianAssembler {
                 self.host, platform, self.host
             )));
         }
+        // One base at a time: the indexes and the unpacker take their memory once.
+        let _alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
         // One process assembles, the others find its image.
         let _turn = self
             .store

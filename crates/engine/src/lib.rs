@@ -18,7 +18,7 @@ mod resolver;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::assemble::{CancelFlag, DebianAssembler};
 use distil_oci::Platform;
@@ -146,6 +146,7 @@ impl Engine {
             host: self.config.host.clone(),
             now: self.config.now,
             cancel,
+            alone: Mutex::default(),
         })
     }
 

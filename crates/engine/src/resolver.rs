@@ -34,6 +34,12 @@ impl<'a> Resolver<'a> {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    fn tell_warnings(&self) {
+        for warning in self.provider.take_warnings() {
+            self.progress.warn(warning);
+        }
+    }
+
     fn one(&self, request: &distil_frontend::ImageRequest) -> Result<ResolvedImage, ResolveError> {
         let step = self.progress.step(&request.label);
         let wanted = image_request(&request.name, &request.platform);
@@ -44,6 +50,8 @@ impl<'a> Resolver<'a> {
             };
             self.provider
                 .resolve(&wanted, pull, self.local_only, &|transfer| {
+                    // Before the long work that they are about.
+                    self.tell_warnings();
                     step.task(transfer.name, transfer.current, transfer.total, transfer.done);
                 })
         });
@@ -54,9 +62,7 @@ impl<'a> Resolver<'a> {
             step.task("assembled from Debian packages".into(), 0, 0, true);
         }
         step.end(&outcome);
-        for warning in self.provider.take_warnings() {
-            self.progress.warn(warning);
-        }
+        self.tell_warnings();
         match outcome {
             Ok(image) => Ok(ResolvedImage {
                 digest: image.root,
