@@ -18,7 +18,7 @@ use crate::writer::Counts;
 use crate::{LayerError, LinkGroups, TarOptions, TarSummary, TarWriter};
 
 /// Bytes that go from the walk to the hashing thread at once.
-const CHUNK: usize = 512 << 10;
+const CHUNK: usize = 128 << 10;
 
 /// Pieces that may wait, so that memory stays bounded.
 const AHEAD: usize = 8;
@@ -344,7 +344,7 @@ impl<W: Write> Encoder<'_, W> {
         let xattrs = xattrs_fd(&file).map_err(at("read attributes of", &self.path))?;
         self.put(entry, None, &xattrs)?;
         let mut left = entry.node.size;
-        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(256 << 10);
+        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
         if self.buffer.len() < piece {
             self.buffer.resize(piece, 0);
         }

@@ -22,8 +22,12 @@ use crate::sys;
 use crate::tree::{Dir, Entry, TreeError};
 use crate::upper::{Metadata, UpperError, WriteDir, is_portable};
 
-/// Bytes of a large file that are on their way to be hashed at once: this times four.
-const PIECE: usize = 1 << 20;
+/// Bytes of a large file that are written at once: they stay in the processor's cache, and the kernel finds
+/// memory for them among what was just freed, which larger writes do not.
+const PIECE: usize = 128 << 10;
+
+/// Pieces that may wait to be hashed.
+const AHEAD: usize = 16;
 
 /// Files from this size on are tried to be shared with the source (a reflink).
 const REFLINK: u64 = 1 << 20;
@@ -334,7 +338,7 @@ impl Engine<'_> {
             }
             self.no_reflink.store(true, Ordering::Relaxed);
         }
-        let (send, receive) = mpsc::sync_channel::<Vec<u8>>(2);
+        let (send, receive) = mpsc::sync_channel::<Vec<u8>>(AHEAD);
         let (give_back, take_back) = mpsc::channel::<Vec<u8>>();
         std::thread::scope(|scope| {
             scope.spawn(move || {
