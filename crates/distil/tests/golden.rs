@@ -1,9 +1,9 @@
 //! The golden corpus, run through the `distil` binary: every case is built and its image config and root
 //! file system compared with what BuildKit made of it (`tests/golden/README.md` tells the format).
 //!
-//! `DISTIL_GOLDEN_USER` names an ordinary user to run the builds as, too; `DISTIL_GOLDEN_CASE` picks the cases
-//! whose id contains it; `DISTIL_GOLDEN_ARGS` adds arguments to every build; `DISTIL_GOLDEN_VERBOSE` shows why a
-//! case fails; `DISTIL_GOLDEN_RECORD` writes `passing.txt`.
+//! Root runs the builds also as an ordinary user: the one that `DISTIL_GOLDEN_USER` names, else one made for it.
+//! `DISTIL_GOLDEN_CASE` picks the cases whose id contains it; `DISTIL_GOLDEN_ARGS` adds arguments to every build;
+//! `DISTIL_GOLDEN_VERBOSE` shows why a case fails; `DISTIL_GOLDEN_RECORD` writes `passing.txt` anew.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -415,6 +415,9 @@ fn cases(corpus: &Corpus) -> Vec<(String, PathBuf)> {
     cases
 }
 
+/// The run whose passing cases are recorded.
+const RECORDED: &str = "overlay";
+
 /// Builds every case, prints the counts, and fails when one that passed before does not.
 fn build_all(title: &str, corpus: &Corpus) {
     let cases = cases(corpus);
@@ -448,7 +451,7 @@ fn build_all(title: &str, corpus: &Corpus) {
     );
     let broken = report(corpus, &tally, &mut text);
     print!("{text}");
-    if std::env::var_os("DISTIL_GOLDEN_RECORD").is_some() {
+    if title == RECORDED && std::env::var_os("DISTIL_GOLDEN_RECORD").is_some() {
         let text: String = tally.passed.iter().map(|id| format!("{id}\n")).collect();
         std::fs::write(corpus.golden.join("passing.txt"), text).unwrap();
     }
@@ -502,7 +505,7 @@ fn can_run(test: &str, corpus: &Corpus) -> bool {
 fn golden_cases_build_as_recorded() {
     let corpus = corpus(&[], None);
     if can_run("golden_cases_build_as_recorded", &corpus) {
-        build_all("overlay", &corpus);
+        build_all(RECORDED, &corpus);
     }
 }
 
@@ -514,13 +517,55 @@ fn golden_cases_build_with_native_snapshots() {
     }
 }
 
-/// Needs root to become that user.
+/// An ordinary user with subordinate ids.
+struct TestUser {
+    name: String,
+    /// Made for this test and removed after it.
+    made: bool,
+}
+
+impl TestUser {
+    /// The user that `DISTIL_GOLDEN_USER` names, or a new one; none where nobody can be made.
+    fn new() -> Option<Self> {
+        let succeeds = |program: &str, arguments: &[&str]| {
+            let status = Command::new(program).args(arguments).status();
+            status.is_ok_and(|status| status.success())
+        };
+        if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/newuidmap").exists() {
+            return None;
+        }
+        if let Ok(name) = std::env::var("DISTIL_GOLDEN_USER") {
+            return Some(Self { name, made: false });
+        }
+        let name = format!("distilgolden{}", std::process::id());
+        let user =
+            succeeds("useradd", &["-M", "-d", "/nonexistent", &name]).then_some(Self { name, made: true })?;
+        let ranges = std::fs::read_to_string("/etc/subuid").unwrap_or_default();
+        let add = [
+            "--add-subuids",
+            "1000000-1065535",
+            "--add-subgids",
+            "1000000-1065535",
+            &user.name,
+        ];
+        let has_ids = ranges.contains(&user.name) || succeeds("usermod", &add);
+        has_ids.then_some(user)
+    }
+}
+
+impl Drop for TestUser {
+    fn drop(&mut self) {
+        if self.made {
+            let _ = Command::new("userdel").arg(&self.name).output();
+        }
+    }
+}
+
 #[test]
 fn golden_cases_build_as_an_ordinary_user() {
-    let user = std::env::var("DISTIL_GOLDEN_USER").unwrap_or_default();
-    if user.is_empty() || !rustix::process::geteuid().is_root() {
-        println!("golden_cases_build_as_an_ordinary_user: skipped, needs root and DISTIL_GOLDEN_USER");
+    let Some(user) = TestUser::new() else {
+        println!("golden_cases_build_as_an_ordinary_user: skipped, needs root, useradd and newuidmap");
         return;
-    }
-    build_all(&user, &corpus(&[], Some(user.clone())));
+    };
+    build_all("ordinary user", &corpus(&[], Some(user.name.clone())));
 }

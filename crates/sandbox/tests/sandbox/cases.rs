@@ -274,6 +274,12 @@ fn work_directory() {
     }];
     assert_eq!(run(&spec).output(), "/new/deep\n755 100:101\n755 100:101\n77\n");
     assert_eq!(root.changes(), ["new", "new/deep"]);
+
+    let root = Root::new();
+    let mut spec = root.shell("pwd");
+    spec.cwd = "/a//b/../c/".into();
+    assert_eq!(run(&spec).output(), "/a/c\n");
+    assert_eq!(root.changes(), ["a", "a/b", "a/c"]);
 }
 
 fn network_none() {
