@@ -97,6 +97,19 @@ impl Store {
         })))
     }
 
+    /// Opens the store in directory `root` when there is one that needs no making; `None` otherwise.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_existing(root: &Path) -> Result<Option<Self>, StoreError> {
+        let layout = Layout::new(root);
+        if layout.read_version()? == Some(FORMAT_VERSION) && layout.database().exists() {
+            Self::open(root).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
     fn from_shared(shared: Arc<Shared>) -> Self {
         let lease = Arc::new(LeaseCell {
             shared: Arc::clone(&shared),

@@ -547,3 +547,13 @@ fn values_are_kept_in_buckets() {
         Some(&b"2"[..])
     );
 }
+
+#[test]
+fn opening_an_existing_store_makes_none() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let root = dir.path().join("store");
+    assert!(Store::open_existing(&root).expect("no store").is_none());
+    assert!(!root.exists());
+    drop(Store::open(&root).expect("new store"));
+    assert!(Store::open_existing(&root).expect("a store").is_some());
+}
