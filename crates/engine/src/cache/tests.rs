@@ -52,7 +52,10 @@ impl Op for Step {
             .append(true)
             .create(true)
             .open(&self.runs);
-        writeln!(file.map_err(OpError::failed)?, "{}", self.name).map_err(OpError::failed)?;
+        // One write: lines of steps that run at the same time must not mix.
+        let line = format!("{}\n", self.name);
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .map_err(OpError::failed)?;
         if ctx.cancel().wait(self.delay) {
             return Err(OpError::Cancelled);
         }
