@@ -1,34 +1,25 @@
 //! Images assembled from Debian packages, without a registry.
 //!
-//! A [`DebianImage`] is a name like `debian:bookworm-slim` that a [`Recipe`]
-//! covers. From the recipe and the archive's indexes comes a [`Plan`]: the exact
-//! packages and everything else that decides the bytes. The plan is carried out
-//! in three steps, of which the caller runs the second in its sandbox:
+//! Two kinds. [`debian_image`] makes Docker's `debian:*`, which dpkg configures
+//! in a sandbox. Everything else here makes *distroless* images: the packages'
+//! files and what a [`recipe`] adds to them, nothing executed.
 //!
-//! 1. [`unpack`] writes the packages into an empty directory, ready for dpkg.
-//! 2. [`ConfigureStep`] is the process to run with that directory as its root.
-//! 3. [`normalise`] removes what differs from run to run.
-//!
-//! A recipe's package set is that of debootstrap's `minbase`: `Essential: yes`,
-//! `Priority: required` and apt. apt inside finds its packages where the image's
-//! own came from, or at the mirror given to [`plan()`]; since that address stands
-//! in the tree, images from different mirrors differ.
-//!
-//! The same plan gives the same tree, byte for byte, as root and in a user
-//! namespace. [`image_config`] is the config to go with it.
+//! 1. A [`recipe::Recipe`] is a YAML file; [`recipe::builtins`] are those that
+//!    distil brings along, and [`names`] says which image names they cover.
+//! 2. A [`recipe::RecipeChain`] composes it and what it extends, for one release,
+//!    variant and architecture, to an [`recipe::ImageSpec`].
+//! 3. [`selection::select`] chooses the exact packages from signed indexes.
 
-mod config;
-mod configure;
-mod name;
-mod normalise;
-mod plan;
-mod recipe;
-mod unpack;
+pub mod debian_image;
+pub mod recipe;
+pub mod selection;
 
-pub use config::{ASSEMBLED_LABEL, image_config};
-pub use configure::ConfigureStep;
-pub use name::{DebianImage, DebianRelease};
-pub use normalise::{NormaliseError, normalise};
-pub use plan::{Plan, PlanError, PlannedPackage, plan};
-pub use recipe::Recipe;
-pub use unpack::{UnpackError, unpack};
+mod nearest;
+mod release;
+
+pub use release::{DebianRelease, debian_architecture};
+
+/// Label that says an image was assembled from packages; its value is the digest
+/// of all that decides the bytes: [`debian_image::Plan::key`] or
+/// [`selection::Selection::key`].
+pub const ASSEMBLED_LABEL: &str = "distil.base.assembled";

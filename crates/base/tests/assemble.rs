@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use distil_base::{ConfigureStep, DebianImage, Plan, Recipe, normalise, plan, unpack};
+use distil_base::debian_image::{ConfigureStep, DebianImage, DebianRecipe, Plan, normalise, plan, unpack};
 use distil_debian::{Archive, ArchiveError, ArchiveSources, DownloadCache, FetchError, Keyring, Source};
 use distil_fetch::{Client, ClientConfig};
 use distil_oci::{Digester, Reference};
@@ -66,7 +66,7 @@ fn cache_directory() -> PathBuf {
 /// Plans and unpacks; `None` when the archive cannot be reached.
 fn prepare(target: &Path) -> Outcome<Option<(Plan, Vec<String>)>> {
     let image = DebianImage::from_reference(&NAME.parse::<Reference>()?).ok_or("no recipe")?;
-    let recipe = Recipe::debian(&image);
+    let recipe = DebianRecipe::debian(&image);
     let sources = ArchiveSources::for_release(recipe.codename, None, &host_sources());
     let cache = DownloadCache::open(&cache_directory())?;
     let client = Client::new(ClientConfig::default());

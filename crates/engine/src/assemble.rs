@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use distil_base::{ConfigureStep, DebianImage, Plan, Recipe};
+use distil_base::debian_image::{self, ConfigureStep, DebianImage, DebianRecipe, Plan};
 use distil_debian::{Archive, ArchiveSources, DownloadCache, Indexes, Keyring};
 use distil_oci::{Descriptor, Digest, Manifest, Platform, Reference, media_type};
 use distil_sandbox::exit::ExitStatus;
@@ -93,7 +93,7 @@ impl Assembler for DebianAssembler {
         let _turn = self
             .store
             .lock(&format!("assemble {reference} {platform}"), LockMode::Exclusive)?;
-        let result = self.run(reference, &Recipe::debian(&image), platform, report);
+        let result = self.run(reference, &DebianRecipe::debian(&image), platform, report);
         if self.cancel.token.is_cancelled() {
             return Err(ImageError::Cancelled);
         }
@@ -153,7 +153,7 @@ impl DebianAssembler {
     fn run(
         &self,
         reference: &Reference,
-        recipe: &Recipe,
+        recipe: &DebianRecipe,
         platform: &Platform,
         report: &(dyn Fn(Transfer) + Sync),
     ) -> Result<Assembled, Problem> {
@@ -174,7 +174,7 @@ impl DebianAssembler {
                 .update(&platform.architecture, self.now.0 / 1_000_000_000)
                 .map_err(|error| other(&error))?;
             // apt inside reads the archive that the image was made from: it was reachable here.
-            let plan = distil_base::plan(recipe, platform, &indexes, None).map_err(|error| other(&error))?;
+            let plan = debian_image::plan(recipe, platform, &indexes, None).map_err(|error| other(&error))?;
             Ok((plan, indexes))
         })?;
         if let Some(known) = self.known(&plan)? {
@@ -185,19 +185,19 @@ impl DebianAssembler {
         let active = self.snapshotter.prepare(&[])?;
         let preinst = part(report, "unpack packages", || {
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            distil_base::unpack(&plan, &debs, &active.upper_dir(), threads, &self.cancel.flag)
+            debian_image::unpack(&plan, &debs, &active.upper_dir(), threads, &self.cancel.flag)
                 .map_err(|error| other(&error))
         })?;
         part(report, "configure packages", || {
             self.configure(&ConfigureStep::new(&plan, &preinst), &active)?;
-            distil_base::normalise(&plan, &active.upper_dir()).map_err(|error| other(&error))
+            debian_image::normalise(&plan, &active.upper_dir()).map_err(|error| other(&error))
         })?;
         let layer = active.commit(CommitOptions::default())?;
         self.keep(reference, &plan, layer.id)
     }
 
     /// Which archives are read: the one that the user named, else the host's, else the official ones.
-    fn sources(&self, recipe: &Recipe) -> ArchiveSources {
+    fn sources(&self, recipe: &DebianRecipe) -> ArchiveSources {
         let host: Vec<_> = self
             .archive
             .host_sources
@@ -272,7 +272,7 @@ impl DebianAssembler {
     ) -> Result<Assembled, Problem> {
         let diff_id = self.snapshotter.diff_id(layer)?;
         let size = self.snapshotter.info(layer)?.tar_size.unwrap_or(0);
-        let mut config = distil_base::image_config(plan);
+        let mut config = debian_image::image_config(plan);
         config.rootfs.diff_ids = vec![diff_id];
         let config = config.to_json();
         let manifest = Manifest::new(

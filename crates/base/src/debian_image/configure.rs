@@ -1,6 +1,6 @@
 //! The process that turns unpacked packages into configured ones.
 
-use crate::plan::Plan;
+use crate::debian_image::plan::Plan;
 
 /// A process to run with the unpacked tree as its root directory, as root in it,
 /// without network, with `/proc`, `/dev` (`/dev/shm` a tmpfs) and an empty
@@ -62,7 +62,7 @@ fi
 "#;
 
 impl ConfigureStep {
-    /// The step for `plan`; `preinst` is what [`crate::unpack`] returned.
+    /// The step for `plan`; `preinst` is what [`crate::debian_image::unpack`] returned.
     #[must_use]
     pub fn new(plan: &Plan, preinst: &[String]) -> ConfigureStep {
         ConfigureStep {

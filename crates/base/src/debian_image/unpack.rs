@@ -9,7 +9,7 @@ use distil_debian::{PathFilter, UnpackOptions, write_database};
 use distil_rootfs::{RootDir, TreeError};
 use thiserror::Error;
 
-use crate::plan::Plan;
+use crate::debian_image::plan::Plan;
 
 /// A tree that cannot be written.
 #[derive(Debug, Error)]
@@ -34,7 +34,7 @@ pub enum UnpackError {
 /// Unpacks `debs`, the files of `plan.packages` in their order, into the empty
 /// directory `target`, and writes dpkg's database and the recipe's files. Uses
 /// `threads` threads. Gives the packages whose `preinst` is to be run, for
-/// [`ConfigureStep::new`](crate::ConfigureStep::new).
+/// [`ConfigureStep::new`](crate::debian_image::ConfigureStep::new).
 ///
 /// The process must be able to give files away: root, or root of a user
 /// namespace with subordinate ids.

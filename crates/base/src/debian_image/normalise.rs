@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::plan::Plan;
+use crate::debian_image::plan::Plan;
 
 /// A tree that cannot be normalised.
 #[derive(Debug, Error)]

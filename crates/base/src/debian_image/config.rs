@@ -2,11 +2,8 @@
 
 use distil_oci::{History, ImageConfig};
 
-use crate::plan::Plan;
-
-/// Label that says an image was assembled from packages; its value is the
-/// [`Plan::key`] as a digest.
-pub const ASSEMBLED_LABEL: &str = "distil.base.assembled";
+use crate::ASSEMBLED_LABEL;
+use crate::debian_image::plan::Plan;
 
 /// The config of the image, without its layer: the caller adds the diff ID.
 /// Command and environment are those of Docker's `debian` images.

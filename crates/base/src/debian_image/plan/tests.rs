@@ -1,7 +1,8 @@
 use distil_debian::{AcceptedRelease, PackageIndex, Release, Source, VerifiedText};
 
 use super::*;
-use crate::{DebianImage, DebianRelease, image_config};
+use crate::debian_image::{DebianImage, image_config};
+use crate::{ASSEMBLED_LABEL, DebianRelease};
 
 const PACKAGES: &[(&str, &str)] = &[
     ("apt", "Priority: required\nDepends: libx"),
@@ -49,7 +50,7 @@ fn indexes(date: &str) -> Indexes {
 }
 
 fn planned(slim: bool, date: &str, mirror: Option<&str>) -> Plan {
-    let recipe = Recipe::debian(&DebianImage {
+    let recipe = DebianRecipe::debian(&DebianImage {
         release: DebianRelease::Bookworm,
         slim,
     });
@@ -109,7 +110,7 @@ fn the_key_follows_all_that_decides_the_bytes() {
 
 #[test]
 fn refuses_other_platforms() {
-    let recipe = Recipe::debian(&DebianImage {
+    let recipe = DebianRecipe::debian(&DebianImage {
         release: DebianRelease::Trixie,
         slim: false,
     });
@@ -125,5 +126,5 @@ fn config_is_that_of_the_docker_images() {
     let config = image_config(&planned(false, DATE, None));
     assert_eq!(config.config.cmd, ["bash"]);
     assert_eq!(config.created.as_deref(), Some("2026-01-01T00:00:00Z"));
-    assert!(config.config.labels.contains_key(crate::ASSEMBLED_LABEL));
+    assert!(config.config.labels.contains_key(ASSEMBLED_LABEL));
 }

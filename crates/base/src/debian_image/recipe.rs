@@ -1,6 +1,6 @@
 //! What an image is made of, before any archive is asked.
 
-use crate::name::DebianImage;
+use crate::debian_image::name::DebianImage;
 
 /// A file that the recipe itself writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct RecipeFile {
 
 /// What to install and how, for any release and architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recipe {
+pub struct DebianRecipe {
     /// Canonical name of the image.
     pub name: String,
     /// Codename of the release.
@@ -125,11 +125,11 @@ const DOCKER_FILES: [RecipeFile; 6] = [
     },
 ];
 
-impl Recipe {
+impl DebianRecipe {
     /// The recipe of an image: the package set of debootstrap's `minbase`, which
     /// Docker's images have, with `usr-is-merged` in place of the converter.
     #[must_use]
-    pub fn debian(image: &DebianImage) -> Recipe {
+    pub fn debian(image: &DebianImage) -> DebianRecipe {
         let (excludes, includes) = if image.slim {
             (SLIM_EXCLUDES.to_vec(), SLIM_INCLUDES.to_vec())
         } else {
@@ -139,7 +139,7 @@ impl Recipe {
         if image.release == crate::DebianRelease::Bookworm {
             packages.push("usr-is-merged");
         }
-        Recipe {
+        DebianRecipe {
             name: image.name(),
             codename: image.release.codename(),
             required: true,

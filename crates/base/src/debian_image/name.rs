@@ -1,35 +1,8 @@
 //! Names of images that can be assembled.
 
-use distil_oci::{Platform, Reference};
+use distil_oci::Reference;
 
-/// A release of Debian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum DebianRelease {
-    /// Debian 12.
-    Bookworm,
-    /// Debian 13.
-    Trixie,
-}
-
-impl DebianRelease {
-    /// `bookworm`, as archives name it.
-    #[must_use]
-    pub fn codename(self) -> &'static str {
-        match self {
-            DebianRelease::Bookworm => "bookworm",
-            DebianRelease::Trixie => "trixie",
-        }
-    }
-
-    /// `12`.
-    #[must_use]
-    pub fn number(self) -> &'static str {
-        match self {
-            DebianRelease::Bookworm => "12",
-            DebianRelease::Trixie => "13",
-        }
-    }
-}
+use crate::release::DebianRelease;
 
 /// An image of Docker's `debian` repository that a recipe covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,18 +48,6 @@ impl DebianImage {
     pub fn name(&self) -> String {
         let suffix = if self.slim { "-slim" } else { "" };
         format!("debian:{}{suffix}", self.release.codename())
-    }
-}
-
-/// Debian's name for an architecture that both releases have and recipes cover.
-/// Whether the host can run its programs is the caller's to check.
-#[must_use]
-pub(crate) fn debian_architecture(platform: &Platform) -> Option<&'static str> {
-    let platform = platform.normalized();
-    match (platform.os.as_str(), platform.architecture.as_str()) {
-        ("linux", "amd64") => Some("amd64"),
-        ("linux", "arm64") => Some("arm64"),
-        _ => None,
     }
 }
 

@@ -4,8 +4,8 @@ use distil_debian::{IndexError, Indexes, PackageId, ResolveError, UnixTime, reso
 use distil_oci::{Digest, Platform};
 use thiserror::Error;
 
-use crate::name::debian_architecture;
-use crate::recipe::Recipe;
+use crate::debian_image::recipe::DebianRecipe;
+use crate::release::debian_architecture;
 
 /// Bump when the same inputs give other bytes than before.
 const FORMAT: u32 = 1;
@@ -64,7 +64,7 @@ pub struct PlannedPackage {
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The recipe.
-    pub recipe: Recipe,
+    pub recipe: DebianRecipe,
     /// The platform, normalised.
     pub platform: Platform,
     /// Debian's name of the architecture.
@@ -112,7 +112,7 @@ impl Plan {
 /// # Errors
 /// A platform without recipe, or packages that do not fit together.
 pub fn plan(
-    recipe: &Recipe,
+    recipe: &DebianRecipe,
     platform: &Platform,
     indexes: &Indexes,
     apt_mirror: Option<&str>,
@@ -149,7 +149,7 @@ pub fn plan(
     })
 }
 
-fn choose(recipe: &Recipe, indexes: &Indexes) -> Result<Vec<PlannedPackage>, PlanError> {
+fn choose(recipe: &DebianRecipe, indexes: &Indexes) -> Result<Vec<PlannedPackage>, PlanError> {
     let index = &indexes.packages;
     let mut wanted = recipe.packages.clone();
     if recipe.required {
@@ -179,7 +179,7 @@ fn choose(recipe: &Recipe, indexes: &Indexes) -> Result<Vec<PlannedPackage>, Pla
 }
 
 /// apt's sources in deb822 form: a paragraph for each archive, with its suites.
-fn apt_sources(recipe: &Recipe, indexes: &Indexes, mirror: Option<&str>) -> String {
+fn apt_sources(recipe: &DebianRecipe, indexes: &Indexes, mirror: Option<&str>) -> String {
     let sources = match mirror {
         Some(mirror) => {
             distil_debian::ArchiveSources::for_release(recipe.codename, Some(mirror), &[]).sources
