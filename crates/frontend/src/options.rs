@@ -72,7 +72,8 @@ pub struct Options {
     /// Limits of memory and processors.
     pub linux_resources: Option<pb::LinuxResources>,
     /// `--build-context`: name, or `name::platform`, to `docker-image://...`,
-    /// `oci-layout://STORE@DIGEST`, `local:NAME`, or a git or http address.
+    /// `oci-layout://STORE@DIGEST`, `local:NAME`, `deb:SUITE/PACKAGE,...`, or a
+    /// git or http address.
     pub contexts: BTreeMap<String, String>,
     /// Patterns of ignore files by local name (`context` is the main one).
     pub ignore: BTreeMap<String, Vec<String>>,

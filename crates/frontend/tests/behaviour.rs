@@ -245,6 +245,114 @@ fn a_directory_in_place_of_a_stage_is_an_image_too() {
     assert_eq!(conversion.local_contexts, ["files"]);
 }
 
+/// Identifier, attributes, capabilities and platform of the package sources.
+fn packages(conversion: &Conversion) -> Vec<String> {
+    let graph = conversion.definition.load().expect("our own graphs load");
+    let shown = |node: &distil_llb::OpNode| match &node.kind {
+        Kind::Source(source) if source.identifier.starts_with("deb://") => {
+            let platform = node.platform.as_ref().map_or("", |one| &one.architecture);
+            let caps: Vec<&str> = node.metadata.caps.keys().map(String::as_str).collect();
+            Some(format!(
+                "{} {:?} {caps:?} {platform} {}",
+                source.identifier,
+                source.attrs,
+                node.display_name()
+            ))
+        }
+        _ => None,
+    };
+    graph.nodes().iter().filter_map(shown).collect()
+}
+
+#[test]
+fn packages_are_a_source_of_their_own() {
+    const CAPS: &str = r#"["distil.source.deb"]"#;
+    let mut named = options();
+    named
+        .contexts
+        .insert("libs".to_owned(), "deb:bookworm/tzdata,libpq5".to_owned());
+    for (text, shown) in [
+        (
+            "FROM scratch\nCOPY --from=deb:bookworm/tzdata,libpq5 / /\n",
+            "FROM deb:bookworm/libpq5,tzdata",
+        ),
+        (
+            "FROM --platform=linux/amd64 deb:bookworm/tzdata,libpq5\nCOPY a /\n",
+            "[1/2] FROM deb:bookworm/libpq5,tzdata",
+        ),
+        (
+            "FROM a\nRUN --mount='target=/x,\"from=deb:bookworm/libpq5,tzdata\"' x\n",
+            "FROM deb:bookworm/libpq5,tzdata",
+        ),
+        (
+            "FROM scratch\nCOPY --from=libs / /\n",
+            "[context libs] deb:bookworm/tzdata,libpq5",
+        ),
+        (
+            "FROM libs\nCOPY a /\n",
+            "[context libs] deb:bookworm/tzdata,libpq5",
+        ),
+        (
+            "FROM debian AS libs\nFROM libs\nCOPY a /\n",
+            "[context libs] deb:bookworm/tzdata,libpq5",
+        ),
+        (
+            "FROM a\nRUN --mount=from=libs,target=/x x\n",
+            "[context libs] deb:bookworm/tzdata,libpq5",
+        ),
+    ] {
+        let conversion = lower(text, &named, &Images::default()).unwrap();
+        let wanted = format!("deb://bookworm/libpq5,tzdata {{}} {CAPS} amd64 {shown}");
+        assert_eq!(packages(&conversion), [wanted], "{text}");
+    }
+}
+
+#[test]
+fn packages_are_looked_up_again_with_pull_and_are_of_the_platform() {
+    let options = Options {
+        resolve_mode: ResolveMode::Pull,
+        target_platform: Some(Platform::new("linux", "arm64", "")),
+        ..options()
+    };
+    let text = "FROM scratch\nCOPY --from=deb:trixie/libpq5 /usr /usr\n";
+    let found = packages(&lower(text, &options, &Images::default()).unwrap());
+    assert!(found[0].contains(r#"{"deb.resolvemode": "pull"}"#), "{found:?}");
+    assert!(found[0].contains(" arm64 "), "{found:?}");
+}
+
+#[test]
+fn what_names_no_packages_is_refused_at_its_line() {
+    let mut options = options();
+    options
+        .contexts
+        .insert("bad".to_owned(), "deb:bookworm".to_owned());
+    for (text, wanted) in [
+        (
+            "FROM scratch\nCOPY --from=deb:bookworm/ / /\n",
+            "line 2: `deb:bookworm/` has an empty package name",
+        ),
+        (
+            "FROM deb:bookworm/libpq5=15.1\nCOPY a /\n",
+            "line 1: `libpq5=15.1` in",
+        ),
+        (
+            "FROM scratch\nCOPY --from=bad / /\n",
+            "line 2: the build context `bad=deb:bookworm` is refused: `deb:bookworm` is not",
+        ),
+    ] {
+        let error = lower(text, &options, &Images::default()).unwrap_err();
+        assert!(error.starts_with(wanted), "{text}: {error}");
+    }
+    let images = Images::default();
+    lower(
+        "FROM deb:bookworm\nCOPY --from=deb:5000/x / /\n",
+        &options,
+        &images,
+    )
+    .unwrap();
+    assert_eq!(asked(&images), [["deb:bookworm", "deb:5000/x:latest"]]);
+}
+
 #[test]
 fn labels_of_options_win_without_history() {
     let mut options = options();

@@ -1,6 +1,9 @@
 //! Capability ids that an op's metadata names, so that a builder that lacks one
 //! refuses the graph by name.
-#![expect(missing_docs, reason = "the ids say what they are; they are BuildKit's")]
+#![expect(
+    missing_docs,
+    reason = "the ids say what they are; they are BuildKit's, save `distil.*`"
+)]
 
 pub const SOURCE_IMAGE: &str = "source.image";
 pub const SOURCE_IMAGE_RESOLVE_MODE: &str = "source.image.resolvemode";
@@ -21,6 +24,8 @@ pub const SOURCE_GIT_MTIME: &str = "source.git.mtime";
 pub const SOURCE_HTTP: &str = "source.http";
 pub const SOURCE_HTTP_CHECKSUM: &str = "source.http.checksum";
 pub const SOURCE_OCI_LAYOUT: &str = "source.ocilayout";
+/// Packages as a source: no builder but distil has it.
+pub const SOURCE_DEB: &str = "distil.source.deb";
 pub const EXEC_META_BASE: &str = "exec.meta.base";
 pub const EXEC_META_NETWORK: &str = "exec.meta.network";
 pub const EXEC_META_PROXY: &str = "exec.meta.proxyenv";

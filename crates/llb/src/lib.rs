@@ -5,6 +5,7 @@
 //! map. [`Definition::load`] is the way back, for engines.
 
 pub mod caps;
+mod deb;
 mod definition;
 mod digest;
 mod graph;
@@ -12,6 +13,7 @@ mod json;
 pub mod pb;
 mod state;
 
+pub use deb::{DEB_RESOLVE_MODE, DebSource, DebSourceError};
 pub use definition::{Definition, DefinitionError, LoadedGraph, OpNode, OutputRef};
 pub use digest::OpDigest;
 pub use graph::{

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use distil_dockerfile::Diagnostic;
-use distil_llb::{Constraints, Edge, State, caps, pb};
+use distil_llb::{Constraints, DebSource, Edge, State, caps, pb};
 use distil_oci::{Digest, ImageConfig, Platform, Reference};
 
 use super::contexts::{NamedContext, Place};
@@ -21,10 +21,18 @@ enum Plan {
         platform: Platform,
         typed: String,
     },
+    /// Debian packages.
+    Packages(DebSource, Platform),
     /// A context in place of the stage itself.
     StageContext(NamedContext),
     /// A context in place of the image that FROM names.
     BaseContext(NamedContext, Platform),
+}
+
+/// What a name after FROM or `from=` stands for when it is no stage.
+enum Base {
+    Image(Reference),
+    Packages(DebSource),
 }
 
 impl Lowering<'_> {
@@ -82,19 +90,12 @@ impl Lowering<'_> {
             return Ok(None);
         }
         let typed = stage.base_name.clone();
-        let parsed: Result<Reference, _> = typed.parse();
-        let reference = parsed.map_err(|error| {
-            let error = stage.error(error.to_string());
-            match self.by_name.get(&typed.to_lowercase()) {
-                Some(_) => error.with_help(format!(
-                    "for the stage write `{}`, names of stages are in lower case here",
-                    typed.to_lowercase()
-                )),
-                None => error,
-            }
-        })?;
-        let reference = reference.or_latest();
-        stage.base_name = reference.to_string();
+        let named = self.read_base(id, &typed)?;
+        let stage = &mut self.stages[id.0];
+        stage.base_name = match &named {
+            Base::Image(reference) => reference.to_string(),
+            Base::Packages(source) => source.to_string(),
+        };
         stage.dispatched |= stage.is_hidden();
         let platform = stage
             .platform
@@ -109,6 +110,10 @@ impl Lowering<'_> {
         if let Some(context) = stage.context.clone() {
             return Ok(Some(Plan::StageContext(context)));
         }
+        let reference = match named {
+            Base::Packages(source) => return Ok(Some(Plan::Packages(source, platform))),
+            Base::Image(reference) => reference,
+        };
         let base_name = stage.base_name.clone();
         let context = self
             .named_context(&base_name, Some(platform.clone()))
@@ -123,12 +128,34 @@ impl Lowering<'_> {
         }))
     }
 
+    /// What the base is by its name.
+    fn read_base(&self, id: StageId, typed: &str) -> Result<Base> {
+        let stage = &self.stages[id.0];
+        if DebSource::is_meant(typed) {
+            let source = typed.parse().map(Base::Packages);
+            return source.map_err(|error: distil_llb::DebSourceError| stage.error(error.to_string()));
+        }
+        let parsed: Result<Reference, _> = typed.parse();
+        let reference = parsed.map_err(|error| {
+            let error = stage.error(error.to_string());
+            match self.by_name.get(&typed.to_lowercase()) {
+                Some(_) => error.with_help(format!(
+                    "for the stage write `{}`, names of stages are in lower case here",
+                    typed.to_lowercase()
+                )),
+                None => error,
+            }
+        })?;
+        Ok(Base::Image(reference.or_latest()))
+    }
+
     fn ask_images(&mut self, plans: &[(StageId, Plan)]) {
         let mut requests: Vec<ImageRequest> = Vec::new();
         for (_, plan) in plans {
             let request = match plan {
                 Plan::Image { name, platform, .. } => Some(self.base_request(name, platform)),
                 Plan::StageContext(context) | Plan::BaseContext(context, _) => self.context_request(context),
+                Plan::Packages(..) => None,
             };
             let Some(request) = request else { continue };
             let same =
@@ -203,6 +230,10 @@ impl Lowering<'_> {
                 platform,
                 typed,
             } => self.use_image(id, name, platform, &typed),
+            Plan::Packages(source, platform) => {
+                self.use_packages(id, &source, platform);
+                Ok(())
+            }
             Plan::StageContext(context) => {
                 let (state, image) = self.load_context(id, &context)?;
                 let stage = &mut self.stages[id.0];
@@ -262,6 +293,21 @@ impl Lowering<'_> {
         }
         self.stages[id.0].platform = Some(platform);
         Ok(())
+    }
+
+    /// Packages as the base: their files, and the config of an empty image.
+    fn use_packages(&mut self, id: StageId, source: &DebSource, platform: Platform) {
+        let stage = &self.stages[id.0];
+        let (code, span) = (stage.code.clone(), stage.span);
+        let shown = self.step_name(id, &format!("FROM {source}"), Some(&platform));
+        let constraints = Constraints::named(shown).describe("com.docker.dockerfile.v1.command", code);
+        let constraints = self.located(constraints, span);
+        let edge = self.deb_source(source, &platform, constraints);
+        let stage = &mut self.stages[id.0];
+        stage.state = State::new(Some(edge));
+        stage.state.platform = Some(pb_platform(&platform.normalized()));
+        stage.image = empty_image(&platform);
+        stage.platform = Some(platform);
     }
 
     /// The source op of an image; FROM carries the resolve mode, contexts do not.
@@ -329,6 +375,17 @@ impl Lowering<'_> {
                 let label = format!("[context {}] {address}", context.key);
                 let edge = self.http_source(&address, "context", None, Constraints::named(label));
                 Ok((State::new(Some(edge)), None))
+            }
+            Place::Packages(source) => {
+                let platform = context
+                    .platform
+                    .clone()
+                    .unwrap_or_else(|| self.target_platform.clone());
+                let constraints = Constraints::named(context_label(context));
+                let constraints = self.located(constraints, self.stages[id.0].span);
+                let mut state = State::new(Some(self.deb_source(&source, &platform, constraints)));
+                state.platform = Some(pb_platform(&platform.normalized()));
+                Ok((state, None))
             }
             Place::Image(name) => self.context_image(id, context, &name),
         }

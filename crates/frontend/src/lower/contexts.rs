@@ -1,6 +1,6 @@
 //! Named contexts: what `--build-context` gives in place of a stage or an image.
 
-use distil_llb::{Constraints, Edge, State, caps, pb};
+use distil_llb::{Constraints, DebSource, Edge, State, caps, pb};
 use distil_oci::{Digest, Platform, Reference};
 
 use super::stages::StageId;
@@ -27,6 +27,7 @@ pub(super) enum Place {
     Local(String),
     Git(GitAddress),
     Http(String),
+    Packages(DebSource),
 }
 
 impl NamedContext {
@@ -76,6 +77,11 @@ impl NamedContext {
                 Some(Err(reason)) => Err(invalid(&format!("is no git address: {reason}"))),
                 None => Ok(Place::Http(self.value.clone())),
             },
+            "deb" => self
+                .value
+                .parse()
+                .map(Place::Packages)
+                .map_err(|error: distil_llb::DebSourceError| invalid(&format!("is refused: {error}"))),
             _ => Err(invalid(&format!("is of the unknown kind `{kind}`"))),
         }
     }
@@ -84,7 +90,7 @@ impl NamedContext {
     pub(super) fn image_name(&self) -> Result<Option<ImageName>, String> {
         Ok(match self.place()? {
             Place::Image(name) => Some(name),
-            Place::Empty | Place::Local(_) | Place::Git(_) | Place::Http(_) => None,
+            Place::Empty | Place::Local(_) | Place::Git(_) | Place::Http(_) | Place::Packages(_) => None,
         })
     }
 

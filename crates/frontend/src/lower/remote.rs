@@ -1,10 +1,11 @@
 //! Sources that are downloaded.
 
-use distil_llb::{Constraints, Edge, caps, pb};
+use distil_llb::{Constraints, DebSource, Edge, caps, pb};
+use distil_oci::Platform;
 
-use super::Lowering;
+use super::{Lowering, pb_platform};
 use crate::git::GitAddress;
-use crate::paths;
+use crate::{ResolveMode, paths};
 
 impl Lowering<'_> {
     pub(super) fn git_source(&mut self, git: &GitAddress, display: &str) -> Edge {
@@ -55,6 +56,27 @@ impl Lowering<'_> {
             }
         }
         self.graph.source(source, constraints)
+    }
+
+    /// Debian packages for a platform. The operation is of no scheme that BuildKit has, and needs a capability
+    /// that it refuses by name.
+    pub(super) fn deb_source(
+        &mut self,
+        source: &DebSource,
+        platform: &Platform,
+        constraints: Constraints,
+    ) -> Edge {
+        let mut constraints = constraints.needs(caps::SOURCE_DEB);
+        constraints.platform = Some(pb_platform(platform));
+        let mut op = pb::SourceOp {
+            identifier: source.identifier(),
+            ..pb::SourceOp::default()
+        };
+        if self.options.resolve_mode == ResolveMode::Pull {
+            let mode = self.options.resolve_mode.name().to_owned();
+            op.attrs.insert(distil_llb::DEB_RESOLVE_MODE.to_owned(), mode);
+        }
+        self.graph.source(op, constraints)
     }
 
     /// A download that becomes the file `filename`.

@@ -201,9 +201,10 @@ impl Encoder<'_> {
     }
 }
 
-/// Only images differ by platform; a context or a download does not.
+/// Only images and packages differ by platform; a context or a download does not.
 fn has_platform(identifier: &str) -> bool {
-    identifier.starts_with("docker-image://") || identifier.starts_with("oci-layout://")
+    let schemes = ["docker-image://", "oci-layout://", crate::deb::SCHEME];
+    schemes.iter().any(|scheme| identifier.starts_with(scheme))
 }
 
 fn action_kind(action: &FileAction, base: i64) -> file_action::Kind {

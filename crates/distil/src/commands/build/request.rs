@@ -165,7 +165,7 @@ fn named_context(
             "`--build-context {text}` is not NAME=VALUE"
         )));
     };
-    let value = if value.starts_with("docker-image://") {
+    let value = if value.starts_with("docker-image://") || value.starts_with("deb:") {
         value.to_owned()
     } else if let Some(rest) = value.strip_prefix("oci-layout://") {
         let (folder, digest) = layout_entry(rest)?;
