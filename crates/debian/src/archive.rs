@@ -1,14 +1,13 @@
 //! From an archive's URL to checked indexes and packages.
 
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use distil_oci::Digest;
 use thiserror::Error;
 
-use crate::cache::{CacheError, DownloadCache, Expected};
-use crate::fetcher::{FetchError, FetchRequest, Fetcher};
+use crate::cache::{CacheError, DownloadCache, Expected, RememberedRelease};
+use crate::fetcher::{Changed, FetchError, FetchRequest, Fetcher};
 use crate::index::{self, IndexError, PackageId, PackageIndex};
 use crate::keyring::{Keyring, SignatureError};
 use crate::release::{IndexFile, Release, ReleaseError};
@@ -29,6 +28,14 @@ pub enum ArchiveError {
     /// The archive answers but does not have the suite.
     #[error("the archive `{url}` has no suite `{suite}`")]
     UnknownSuite {
+        /// Root of the archive.
+        url: String,
+        /// The suite.
+        suite: String,
+    },
+    /// A suite is asked for that this cache never read.
+    #[error("suite `{suite}` of `{url}` was not read before, so nothing is known of it without the network")]
+    NotRemembered {
         /// Root of the archive.
         url: String,
         /// The suite.
@@ -88,10 +95,32 @@ pub struct AcceptedRelease {
     pub source: Source,
     /// What it says.
     pub release: Release,
+    /// The InRelease file.
+    pub bytes: Vec<u8>,
     /// sha256 of the InRelease file.
     pub digest: Digest,
     /// Fingerprints of the keys whose signatures count.
     pub signers: Vec<String>,
+    /// The package indexes that were read: path relative to the directory of the
+    /// Release file, size and hash as it gives them. In the order of the components.
+    pub indexes: Vec<(String, IndexFile)>,
+}
+
+impl AcceptedRelease {
+    /// The index of a component for an architecture, in the best compression that the suite has.
+    fn index_of(&self, component: &str, architecture: &str) -> Result<(String, IndexFile), ArchiveError> {
+        let found = ["xz", "gz"].into_iter().find_map(|suffix| {
+            let path = format!("{component}/binary-{architecture}/Packages.{suffix}");
+            let file = *self.release.file(&path)?;
+            Some((path, file))
+        });
+        found.ok_or_else(|| ArchiveError::MissingIndex {
+            url: self.source.url.clone(),
+            suite: self.source.suite.clone(),
+            component: component.to_owned(),
+            architecture: architecture.to_owned(),
+        })
+    }
 }
 
 /// The checked indexes of all suites.
@@ -140,21 +169,35 @@ impl Archive<'_> {
     /// # Errors
     /// See [`ArchiveError`].
     pub fn update(&self, architecture: &str, now: UnixTime) -> Result<Indexes, ArchiveError> {
+        self.load(architecture, &|source| self.accept_release(source, now))
+    }
+
+    /// What the last [`Archive::update`] found, without a look at the network. The
+    /// signatures and dates are checked again; an index that the cache has lost is
+    /// downloaded, for its hash is known.
+    ///
+    /// # Errors
+    /// See [`ArchiveError`]; `NotRemembered` when a suite was never read.
+    pub fn remembered(&self, architecture: &str, now: UnixTime) -> Result<Indexes, ArchiveError> {
+        self.load(architecture, &|source| {
+            let known = self.cache.read_release(&release_name(source))?;
+            let known = known.ok_or_else(|| ArchiveError::NotRemembered {
+                url: source.url.clone(),
+                suite: source.suite.clone(),
+            })?;
+            self.check_release(source, &known.bytes, now)
+        })
+    }
+
+    fn load(
+        &self,
+        architecture: &str,
+        accept: &(dyn Fn(&Source) -> Result<AcceptedRelease, ArchiveError> + Sync),
+    ) -> Result<Indexes, ArchiveError> {
         let sources = &self.sources.sources;
-        let loaded = in_parallel(
-            sources.len(),
-            sources.len(),
-            |number| -> Result<_, ArchiveError> {
-                let accepted = self.accept_release(&sources[number], now)?;
-                let texts: Result<Vec<String>, ArchiveError> = accepted
-                    .source
-                    .components
-                    .iter()
-                    .map(|component| self.load_index(&accepted, component, architecture))
-                    .collect();
-                Ok((accepted, texts?.concat()))
-            },
-        )?;
+        let loaded = in_parallel(sources.len(), sources.len(), |number| {
+            self.load_suite(accept(&sources[number])?, architecture)
+        })?;
         let (releases, texts): (Vec<AcceptedRelease>, Vec<String>) = loaded.into_iter().unzip();
         let packages = PackageIndex::new(texts).map_err(|source| ArchiveError::Index {
             suite: releases
@@ -170,47 +213,107 @@ impl Archive<'_> {
         })
     }
 
+    /// Reads the indexes of a suite, one for each component.
+    fn load_suite(
+        &self,
+        mut accepted: AcceptedRelease,
+        architecture: &str,
+    ) -> Result<(AcceptedRelease, String), ArchiveError> {
+        let mut text = String::new();
+        for component in accepted.source.components.clone() {
+            let (path, file) = accepted.index_of(&component, architecture)?;
+            let more = self.load_index(&accepted, &path, &file)?;
+            if text.is_empty() {
+                text = more;
+            } else {
+                text.push_str(&more);
+            }
+            accepted.indexes.push((path, file));
+        }
+        Ok((accepted, text))
+    }
+
+    /// Downloads the Release file of `source` and checks it; remembers it when it is accepted.
     fn accept_release(&self, source: &Source, now: UnixTime) -> Result<AcceptedRelease, ArchiveError> {
-        let url = format!("{}/dists/{}/InRelease", source.url, source.suite);
-        let mut bytes = Vec::new();
+        let url = release_url(source);
+        let name = release_name(source);
+        let known = self.cache.read_release(&name)?;
+        let received = self.fetch_release(source, &url, known.as_ref())?;
+        let bytes = match (&received, &known) {
+            (Some(received), _) => &received.bytes,
+            (None, Some(known)) => &known.bytes,
+            (None, None) => &Vec::new(),
+        };
+        let accepted = self.check_release(source, bytes, now)?;
+        let Some(received) = received else {
+            return Ok(accepted);
+        };
+        if let Some(known) = known.filter(|known| known.bytes != received.bytes)
+            && let Some(date) = self.known_date(&known.bytes, now)
+        {
+            let newer = accepted.release.check_not_before(date);
+            newer.map_err(|source| ArchiveError::Release { url, source })?;
+        }
+        self.cache.write_release(&name, &received)?;
+        Ok(accepted)
+    }
+
+    /// The Release file as the server has it, `None` when it still has the known one.
+    fn fetch_release(
+        &self,
+        source: &Source,
+        url: &str,
+        known: Option<&RememberedRelease>,
+    ) -> Result<Option<RememberedRelease>, ArchiveError> {
         let request = FetchRequest {
-            url: &url,
+            url,
             offset: 0,
             limit: MAX_RELEASE,
         };
-        self.fetcher
-            .fetch(&request, &mut bytes)
-            .map_err(|error| match error {
-                FetchError::NotFound { .. } => ArchiveError::UnknownSuite {
-                    url: source.url.clone(),
-                    suite: source.suite.clone(),
-                },
-                other => ArchiveError::Fetch(other),
-            })?;
-        let wrong = |error: ReleaseError| ArchiveError::Release {
-            url: url.clone(),
-            source: error,
-        };
-        let signed = self
-            .keyring
-            .verify(&bytes, now)
-            .map_err(|source| ArchiveError::Signature {
-                url: url.clone(),
-                source,
-            })?;
-        let release = Release::parse(&signed).map_err(wrong)?;
-        release.check(&source.suite, now).map_err(wrong)?;
-        let name = release_name(source);
-        let known = self.cache.read_release(&name)?;
-        if let Some(date) = known.and_then(|bytes| self.known_date(&bytes, now)) {
-            release.check_not_before(date).map_err(wrong)?;
+        let validators = known.map(|known| known.validators.clone()).unwrap_or_default();
+        let mut bytes = Vec::new();
+        let outcome = self.fetcher.fetch_changed(&request, &validators, &mut bytes);
+        let changed = outcome.map_err(|error| match error {
+            FetchError::NotFound { .. } => ArchiveError::UnknownSuite {
+                url: source.url.clone(),
+                suite: source.suite.clone(),
+            },
+            other => ArchiveError::Fetch(other),
+        })?;
+        match changed {
+            Changed::Whole(validators) => Ok(Some(RememberedRelease { bytes, validators })),
+            Changed::Unchanged if known.is_some() => Ok(None),
+            Changed::Unchanged => Err(ArchiveError::Fetch(FetchError::Refused {
+                url: url.to_owned(),
+                reason: "it is called unchanged, although nothing is known of it".to_owned(),
+            })),
         }
-        self.cache.write_release(&name, &bytes)?;
+    }
+
+    /// Checks signature, suite and dates of an InRelease file.
+    fn check_release(
+        &self,
+        source: &Source,
+        bytes: &[u8],
+        now: UnixTime,
+    ) -> Result<AcceptedRelease, ArchiveError> {
+        let url = release_url(source);
+        let signed = self.keyring.verify(bytes, now);
+        let signed = signed.map_err(|source| ArchiveError::Signature {
+            url: url.clone(),
+            source,
+        })?;
+        let checked = Release::parse(&signed).and_then(|release| {
+            release.check(&source.suite, now)?;
+            Ok(release)
+        });
         Ok(AcceptedRelease {
             source: source.clone(),
-            release,
-            digest: Digest::sha256(&bytes),
+            release: checked.map_err(|source| ArchiveError::Release { url, source })?,
+            bytes: bytes.to_vec(),
+            digest: Digest::sha256(bytes),
             signers: signed.signers,
+            indexes: Vec::new(),
         })
     }
 
@@ -224,30 +327,16 @@ impl Archive<'_> {
     fn load_index(
         &self,
         accepted: &AcceptedRelease,
-        component: &str,
-        architecture: &str,
+        path: &str,
+        file: &IndexFile,
     ) -> Result<String, ArchiveError> {
-        let source = &accepted.source;
-        let directory = format!("{component}/binary-{architecture}");
-        let found = ["xz", "gz"].into_iter().find_map(|suffix| {
-            let path = format!("{directory}/Packages.{suffix}");
-            accepted.release.file(&path).map(|file| (suffix, path, *file))
-        });
-        let Some((suffix, path, file)) = found else {
-            return Err(ArchiveError::MissingIndex {
-                url: source.url.clone(),
-                suite: source.suite.clone(),
-                component: component.to_owned(),
-                architecture: architecture.to_owned(),
-            });
-        };
         if let Some(text) = self.cache.read_index(&file.sha256, index::FORMAT) {
             return Ok(text);
         }
-        let packed = self.download_index(accepted, &directory, &path, &file)?;
-        let text = decode_index(&packed, suffix).map_err(|error| ArchiveError::Index {
-            suite: source.suite.clone(),
-            source: error,
+        let packed = self.download_index(accepted, path, file)?;
+        let text = index::decode(&packed, path).map_err(|source| ArchiveError::Index {
+            suite: accepted.source.suite.clone(),
+            source,
         })?;
         self.cache.write_index(&file.sha256, index::FORMAT, &text)?;
         Ok(text)
@@ -256,7 +345,6 @@ impl Archive<'_> {
     fn download_index(
         &self,
         accepted: &AcceptedRelease,
-        directory: &str,
         path: &str,
         file: &IndexFile,
     ) -> Result<PathBuf, ArchiveError> {
@@ -266,6 +354,7 @@ impl Archive<'_> {
             size: file.size,
         };
         if accepted.release.by_hash {
+            let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
             let url = format!("{root}/{directory}/by-hash/SHA256/{}", file.sha256.hex());
             match self.cache.get(self.fetcher, &url, &expected) {
                 Err(CacheError::Fetch(FetchError::NotFound { .. })) => {}
@@ -309,22 +398,15 @@ impl Archive<'_> {
     }
 }
 
+fn release_url(source: &Source) -> String {
+    format!("{}/dists/{}/InRelease", source.url, source.suite)
+}
+
 /// A file name for what is remembered of a suite of an archive. Another mirror
 /// may lag behind by hours without harm, so each has its own (as in apt).
 fn release_name(source: &Source) -> String {
     let id = Digest::sha256(format!("{} {}", source.url, source.suite).as_bytes());
     format!("{}.InRelease", &id.hex()[..32])
-}
-
-fn decode_index(packed: &Path, suffix: &str) -> Result<String, IndexError> {
-    let decode = |error: std::io::Error| IndexError::Decode {
-        reason: error.to_string(),
-    };
-    let file = BufReader::with_capacity(256 << 10, std::fs::File::open(packed).map_err(decode)?);
-    match suffix {
-        "gz" => index::compact(flate2::read::MultiGzDecoder::new(file)),
-        _ => index::compact(lzma_rust2::XzReader::new(file, true)),
-    }
 }
 
 /// Runs `work` for 0..`count` on at most `threads` threads. Results come in

@@ -4,6 +4,7 @@
 //! DIR/sha256/<hex>          complete, checked files
 //! DIR/sha256/<hex>.partial  the first bytes of one, continued by the next try
 //! DIR/release/<name>        InRelease files as they were last accepted
+//! DIR/release/<name>.http   how the server described them, for conditional requests
 //! DIR/index/<hex>           decoded indexes, named by the hash of the packed one
 //! ```
 
@@ -11,11 +12,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use distil_oci::{Digest, Digester};
 use thiserror::Error;
 
-use crate::fetcher::{FetchError, FetchRequest, Fetcher};
+use crate::fetcher::{FetchError, FetchRequest, Fetcher, Validators};
 
 /// How often a broken download is continued before it counts as failed.
 const ATTEMPTS: usize = 3;
@@ -138,20 +140,36 @@ impl DownloadCache {
         Ok(path)
     }
 
-    /// What was stored under `name`, if anything.
+    /// The InRelease file that was last accepted under `name`, if any.
     ///
     /// # Errors
     /// When the file exists and cannot be read.
-    pub fn read_release(&self, name: &str) -> Result<Option<Vec<u8>>, CacheError> {
-        read_optional(&self.root.join("release").join(name))
+    pub fn read_release(&self, name: &str) -> Result<Option<RememberedRelease>, CacheError> {
+        let path = self.root.join("release").join(name);
+        let Some(bytes) = read_optional(&path)? else {
+            return Ok(None);
+        };
+        let described = read_optional(&described_path(&path))?.unwrap_or_default();
+        let validators = parse_validators(&described, &bytes).unwrap_or_default();
+        Ok(Some(RememberedRelease { bytes, validators }))
     }
 
     /// Stores an accepted InRelease file under `name`.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write_release(&self, name: &str, bytes: &[u8]) -> Result<(), CacheError> {
-        write_whole(&self.root.join("release").join(name), &[bytes])
+    pub fn write_release(&self, name: &str, release: &RememberedRelease) -> Result<(), CacheError> {
+        let path = self.root.join("release").join(name);
+        write_whole(&path, &[&release.bytes])?;
+        let digest = Digest::sha256(&release.bytes).hex();
+        let line = |value: &Option<String>| value.clone().unwrap_or_default();
+        let validators = &release.validators;
+        let text = format!(
+            "{digest}\n{}\n{}\n",
+            line(&validators.etag),
+            line(&validators.last_modified)
+        );
+        write_whole(&described_path(&path), &[text.as_bytes()])
     }
 
     /// The decoded form of an index, stored by [`DownloadCache::write_index`];
@@ -179,6 +197,33 @@ impl DownloadCache {
         let digest = Digest::sha256(text.as_bytes());
         write_whole(&path, &[digest.as_bytes(), text.as_bytes()])
     }
+}
+
+/// An InRelease file of an earlier run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RememberedRelease {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// How the server described it, as far as it did.
+    pub validators: Validators,
+}
+
+fn described_path(release: &Path) -> PathBuf {
+    release.with_extension("http")
+}
+
+/// Two processes may write file and description at once, so the description says
+/// which file it belongs to; that of another one says nothing.
+fn parse_validators(text: &[u8], release: &[u8]) -> Option<Validators> {
+    let mut lines = std::str::from_utf8(text).ok()?.lines();
+    if lines.next()? != Digest::sha256(release).hex() {
+        return None;
+    }
+    let mut value = || lines.next().filter(|line| !line.is_empty()).map(str::to_owned);
+    Some(Validators {
+        etag: value(),
+        last_modified: value(),
+    })
 }
 
 /// Opens a partial file; one process at a time has it, and the lock dies with it.
@@ -215,7 +260,9 @@ fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
 
 /// Writes a file under a temporary name and renames it.
 fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<(), CacheError> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let temporary = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
     let write = || {
         let mut file = File::create(&temporary)?;
         parts.iter().try_for_each(|part| file.write_all(part))?;

@@ -72,6 +72,41 @@ pub trait Fetcher: Send + Sync {
     /// See [`FetchError`]; `TooLarge` as soon as the end would lie past `limit`
     /// bytes of the whole file.
     fn fetch(&self, request: &FetchRequest<'_>, sink: &mut dyn FetchSink) -> Result<(), FetchError>;
+
+    /// As [`Fetcher::fetch`], unless the server says that the file is still the one
+    /// that it described by `known`: then nothing is written. Without support for
+    /// such requests the file is downloaded.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    fn fetch_changed(
+        &self,
+        request: &FetchRequest<'_>,
+        known: &Validators,
+        sink: &mut dyn FetchSink,
+    ) -> Result<Changed, FetchError> {
+        let _ = known;
+        self.fetch(request, sink)?;
+        Ok(Changed::Whole(Validators::default()))
+    }
+}
+
+/// How a server described one version of a file (RFC 9110, 8.8).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Validators {
+    /// The `ETag` header as it came.
+    pub etag: Option<String>,
+    /// The `Last-Modified` header as it came.
+    pub last_modified: Option<String>,
+}
+
+/// Outcome of a conditional download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// The server still has the version that is known.
+    Unchanged,
+    /// The whole file was written; the server describes it like this.
+    Whole(Validators),
 }
 
 /// What to download.

@@ -2,9 +2,9 @@
 
 use std::io::{self, Read};
 
-use distil_fetch::{Client, FetchError as HttpError, Request};
+use distil_fetch::{Client, FetchError as HttpError, Request, Response};
 
-use crate::fetcher::{FetchError, FetchRequest, FetchSink, Fetcher, FileFetcher};
+use crate::fetcher::{Changed, FetchError, FetchRequest, FetchSink, Fetcher, FileFetcher, Validators};
 
 /// Downloads `http:` and `https:` URLs, and reads `file:` ones.
 impl Fetcher for Client {
@@ -18,21 +18,63 @@ impl Fetcher for Client {
         }
         let response = self
             .send(&http)
-            .and_then(distil_fetch::Response::success)
+            .and_then(Response::success)
             .map_err(|error| failed(request.url, &error))?;
         let start = if response.status() == 206 {
             request.offset
         } else {
             0
         };
-        let store = |source| FetchError::Sink {
-            url: request.url.to_owned(),
-            source,
-        };
-        sink.start_at(start).map_err(store)?;
-        let announced = response.content_length();
-        receive(&mut response.into_reader(), announced, start, request, sink)
+        store(response, start, request, sink)
     }
+
+    fn fetch_changed(
+        &self,
+        request: &FetchRequest<'_>,
+        known: &Validators,
+        sink: &mut dyn FetchSink,
+    ) -> Result<Changed, FetchError> {
+        if request.url.starts_with("file:") {
+            FileFetcher.fetch(request, sink)?;
+            return Ok(Changed::Whole(Validators::default()));
+        }
+        let mut http = Request::get(request.url).map_err(|error| failed(request.url, &error))?;
+        for (name, value) in [
+            ("If-None-Match", &known.etag),
+            ("If-Modified-Since", &known.last_modified),
+        ] {
+            if let Some(value) = value {
+                http = http.header(name, value);
+            }
+        }
+        let response = self.send(&http).map_err(|error| failed(request.url, &error))?;
+        if response.status() == 304 {
+            return Ok(Changed::Unchanged);
+        }
+        let response = response.success().map_err(|error| failed(request.url, &error))?;
+        let header = |name: &str| response.header(name).map(str::to_owned);
+        let validators = Validators {
+            etag: header("etag"),
+            last_modified: header("last-modified"),
+        };
+        store(response, 0, request, sink)?;
+        Ok(Changed::Whole(validators))
+    }
+}
+
+/// Writes the body of an answer that begins at byte `start` of the file.
+fn store(
+    response: Response,
+    start: u64,
+    request: &FetchRequest<'_>,
+    sink: &mut dyn FetchSink,
+) -> Result<(), FetchError> {
+    sink.start_at(start).map_err(|source| FetchError::Sink {
+        url: request.url.to_owned(),
+        source,
+    })?;
+    let announced = response.content_length();
+    receive(&mut response.into_reader(), announced, start, request, sink)
 }
 
 fn receive(

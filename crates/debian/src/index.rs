@@ -6,7 +6,9 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::io::Read;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
 
 use distil_oci::Digest;
 use thiserror::Error;
@@ -95,6 +97,20 @@ pub enum IndexError {
     /// More than any real index holds.
     #[error("the package index is larger than {MAX_DECODED} bytes or holds an endless paragraph")]
     TooLarge,
+}
+
+/// Decodes the packed index `file` into its compact form; its format is told by
+/// the end of `name`.
+pub(crate) fn decode(file: &Path, name: &str) -> Result<String, IndexError> {
+    let opened = File::open(file).map_err(|error| IndexError::Decode {
+        reason: error.to_string(),
+    })?;
+    let reader = BufReader::with_capacity(256 << 10, opened);
+    match name.rsplit_once('.') {
+        Some((_, "gz")) => compact(flate2::read::MultiGzDecoder::new(reader)),
+        Some((_, "xz")) => compact(lzma_rust2::XzReader::new(reader, true)),
+        _ => compact(reader),
+    }
 }
 
 /// Decodes a `Packages` text into its compact form.

@@ -24,10 +24,10 @@ mod time;
 mod unpack;
 
 pub use archive::{AcceptedRelease, Archive, ArchiveError, Indexes};
-pub use cache::{CacheError, DownloadCache, Expected};
+pub use cache::{CacheError, DownloadCache, Expected, RememberedRelease};
 pub use database::write_database;
 pub use deb::{ControlFiles, DebError, DebFile};
-pub use fetcher::{FetchError, FetchRequest, FetchSink, Fetcher, FileFetcher};
+pub use fetcher::{Changed, FetchError, FetchRequest, FetchSink, Fetcher, FileFetcher, Validators};
 pub use filter::PathFilter;
 pub use index::{IndexError, Package, PackageId, PackageIndex};
 pub use keyring::{Keyring, RejectedSignature, SignatureError, VerifiedText};

@@ -67,6 +67,8 @@ pub struct Release {
     pub codename: String,
     /// `oldstable`, `stable-updates`; empty when not given.
     pub suite: String,
+    /// `12.12`; empty where the suite has no versions.
+    pub version: String,
     /// When it was made.
     pub date: UnixTime,
     /// Until when it may be used, where it says so.
@@ -103,6 +105,7 @@ impl Release {
         Ok(Release {
             codename: codename.ok_or(field("Codename"))?.to_owned(),
             suite: paragraph.get("Suite").unwrap_or("").to_owned(),
+            version: paragraph.get("Version").unwrap_or("").to_owned(),
             date,
             valid_until,
             by_hash: paragraph.get("Acquire-By-Hash") == Some("yes"),
