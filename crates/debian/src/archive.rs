@@ -249,7 +249,7 @@ impl Archive<'_> {
             return Ok(accepted);
         };
         if let Some(known) = known.filter(|known| known.bytes != received.bytes)
-            && let Some(date) = self.known_date(&known.bytes, now)
+            && let Some(date) = self.known_date(source, &known.bytes, now)
         {
             let newer = accepted.release.check_not_before(date);
             newer.map_err(|source| ArchiveError::Release { url, source })?;
@@ -298,7 +298,7 @@ impl Archive<'_> {
         now: UnixTime,
     ) -> Result<AcceptedRelease, ArchiveError> {
         let url = release_url(source);
-        let signed = self.keyring.verify(bytes, now);
+        let signed = self.keyring.of(source).verify(bytes, now);
         let signed = signed.map_err(|source| ArchiveError::Signature {
             url: url.clone(),
             source,
@@ -319,8 +319,8 @@ impl Archive<'_> {
 
     /// The date of a remembered Release file; one that does not verify any more
     /// says nothing.
-    fn known_date(&self, bytes: &[u8], now: UnixTime) -> Option<UnixTime> {
-        let signed = self.keyring.verify(bytes, now).ok()?;
+    fn known_date(&self, source: &Source, bytes: &[u8], now: UnixTime) -> Option<UnixTime> {
+        let signed = self.keyring.of(source).verify(bytes, now).ok()?;
         Release::parse(&signed).ok().map(|release| release.date)
     }
 

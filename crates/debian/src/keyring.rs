@@ -5,12 +5,15 @@
 //! expiry and purposes, the binding of a subkey in both directions, revocation,
 //! and hash functions that still resist collisions.
 
+use std::collections::BTreeMap;
+
 use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
 use pgp::types::{KeyDetails, Tag};
 use thiserror::Error;
 
+use crate::sources::Source;
 use crate::time::{UnixTime, format_time};
 
 /// The keys that sign Debian 12 and 13, as `debian-archive-keyring` has them.
@@ -83,6 +86,8 @@ pub struct VerifiedText {
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
     certificates: Vec<SignedPublicKey>,
+    /// Keys that count for one suite of one archive alone, by its URL and suite.
+    scoped: BTreeMap<(String, String), Keyring>,
 }
 
 impl Keyring {
@@ -115,6 +120,23 @@ impl Keyring {
             return Err(invalid("it holds no key".to_owned()));
         }
         Ok(())
+    }
+
+    /// Adds the certificates of a keyring file for `source` alone: they count for no
+    /// other source, and no other keys count for it.
+    ///
+    /// # Errors
+    /// When it holds none or cannot be read.
+    pub fn add_for(&mut self, source: &Source, bytes: &[u8]) -> Result<(), SignatureError> {
+        let name = (source.url.clone(), source.suite.clone());
+        self.scoped.entry(name).or_default().add(bytes)
+    }
+
+    /// The keys that count for `source`: its own, else the common ones.
+    #[must_use]
+    pub fn of(&self, source: &Source) -> &Keyring {
+        let name = (source.url.clone(), source.suite.clone());
+        self.scoped.get(&name).unwrap_or(self)
     }
 
     /// Checks a clear-signed file and gives its signed text. One valid signature
