@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+mod packages;
+
+pub use packages::{PackageFile, SnapshotMirror};
+
 use distil_oci::Digest;
 use thiserror::Error;
 
 use crate::cache::{CacheError, DownloadCache, Expected, RememberedRelease};
 use crate::fetcher::{Changed, FetchError, FetchRequest, Fetcher};
-use crate::index::{self, IndexError, PackageId, PackageIndex};
+use crate::index::{self, IndexError, PackageIndex};
 use crate::keyring::{Keyring, SignatureError};
 use crate::release::{IndexFile, Release, ReleaseError};
 use crate::sources::{ArchiveSources, Source};
@@ -16,9 +20,6 @@ use crate::time::UnixTime;
 
 /// Real InRelease files have some 150 KB.
 const MAX_RELEASE: u64 = 16 << 20;
-/// Downloads at once.
-const CONNECTIONS: usize = 6;
-
 /// An archive that cannot be used.
 #[derive(Debug, Error)]
 pub enum ArchiveError {
@@ -83,6 +84,32 @@ pub enum ArchiveError {
         #[source]
         source: IndexError,
     },
+    /// The archive has dropped a package, and no other place is known for it.
+    #[error("package `{filename}` is not at `{url}` any more; a snapshot mirror may have it")]
+    Gone {
+        /// Root of the archive.
+        url: String,
+        /// Path below it.
+        filename: String,
+    },
+    /// Neither the archive nor the snapshot mirror has a package.
+    #[error("package `{filename}` is neither at `{url}` nor at `{snapshot}`")]
+    GoneEverywhere {
+        /// Root of the archive.
+        url: String,
+        /// Root of the snapshot mirror.
+        snapshot: String,
+        /// Path below either.
+        filename: String,
+    },
+    /// A package comes from a suite that the sources do not have.
+    #[error("package `{filename}` comes from suite `{suite}`, which is not among the sources")]
+    NoSource {
+        /// The suite.
+        suite: String,
+        /// Path in its archive.
+        filename: String,
+    },
     /// The caller asked to stop.
     #[error("the download was cancelled")]
     Cancelled,
@@ -107,6 +134,37 @@ pub struct AcceptedRelease {
 }
 
 impl AcceptedRelease {
+    /// Checks signature, suite and dates of an InRelease file, as of `now`; no index
+    /// is read.
+    ///
+    /// # Errors
+    /// When no signature counts, or the file is not one of that suite and time.
+    pub fn check(
+        source: &Source,
+        bytes: &[u8],
+        keyring: &Keyring,
+        now: UnixTime,
+    ) -> Result<AcceptedRelease, ArchiveError> {
+        let url = release_url(source);
+        let signed = keyring.of(source).verify(bytes, now);
+        let signed = signed.map_err(|source| ArchiveError::Signature {
+            url: url.clone(),
+            source,
+        })?;
+        let checked = Release::parse(&signed).and_then(|release| {
+            release.check(&source.suite, now)?;
+            Ok(release)
+        });
+        Ok(AcceptedRelease {
+            source: source.clone(),
+            release: checked.map_err(|source| ArchiveError::Release { url, source })?,
+            bytes: bytes.to_vec(),
+            digest: Digest::sha256(bytes),
+            signers: signed.signers,
+            indexes: Vec::new(),
+        })
+    }
+
     /// The index of a component for an architecture, in the best compression that the suite has.
     fn index_of(&self, component: &str, architecture: &str) -> Result<(String, IndexFile), ArchiveError> {
         let found = ["xz", "gz"].into_iter().find_map(|suffix| {
@@ -185,7 +243,7 @@ impl Archive<'_> {
                 url: source.url.clone(),
                 suite: source.suite.clone(),
             })?;
-            self.check_release(source, &known.bytes, now)
+            AcceptedRelease::check(source, &known.bytes, self.keyring, now)
         })
     }
 
@@ -244,7 +302,7 @@ impl Archive<'_> {
             (None, Some(known)) => &known.bytes,
             (None, None) => &Vec::new(),
         };
-        let accepted = self.check_release(source, bytes, now)?;
+        let accepted = AcceptedRelease::check(source, bytes, self.keyring, now)?;
         let Some(received) = received else {
             return Ok(accepted);
         };
@@ -290,33 +348,6 @@ impl Archive<'_> {
         }
     }
 
-    /// Checks signature, suite and dates of an InRelease file.
-    fn check_release(
-        &self,
-        source: &Source,
-        bytes: &[u8],
-        now: UnixTime,
-    ) -> Result<AcceptedRelease, ArchiveError> {
-        let url = release_url(source);
-        let signed = self.keyring.of(source).verify(bytes, now);
-        let signed = signed.map_err(|source| ArchiveError::Signature {
-            url: url.clone(),
-            source,
-        })?;
-        let checked = Release::parse(&signed).and_then(|release| {
-            release.check(&source.suite, now)?;
-            Ok(release)
-        });
-        Ok(AcceptedRelease {
-            source: source.clone(),
-            release: checked.map_err(|source| ArchiveError::Release { url, source })?,
-            bytes: bytes.to_vec(),
-            digest: Digest::sha256(bytes),
-            signers: signed.signers,
-            indexes: Vec::new(),
-        })
-    }
-
     /// The date of a remembered Release file; one that does not verify any more
     /// says nothing.
     fn known_date(&self, source: &Source, bytes: &[u8], now: UnixTime) -> Option<UnixTime> {
@@ -342,7 +373,11 @@ impl Archive<'_> {
         Ok(text)
     }
 
-    fn download_index(
+    /// The packed index at `path` of a suite, from the cache or downloaded by its hash.
+    ///
+    /// # Errors
+    /// When it cannot be had, or what comes is another file.
+    pub fn download_index(
         &self,
         accepted: &AcceptedRelease,
         path: &str,
@@ -364,37 +399,6 @@ impl Archive<'_> {
         Ok(self
             .cache
             .get(self.fetcher, &format!("{root}/{path}"), &expected)?)
-    }
-
-    /// Downloads packages, several at once, and gives their paths in the order
-    /// of `wanted`. `on_done` hears of each one when it is there: its place in
-    /// `wanted` and its size in bytes.
-    ///
-    /// # Errors
-    /// The first that cannot be had; what is complete stays in the cache.
-    pub fn download(
-        &self,
-        indexes: &Indexes,
-        wanted: &[PackageId],
-        on_done: &(dyn Fn(usize, u64) + Sync),
-    ) -> Result<Vec<PathBuf>, ArchiveError> {
-        in_parallel(wanted.len(), CONNECTIONS, |number| {
-            if self.cancel.load(Ordering::Relaxed) {
-                return Err(ArchiveError::Cancelled);
-            }
-            let package = indexes.packages.package(wanted[number]);
-            let source = &indexes.releases[package.suite()].source;
-            let unusable = |error| ArchiveError::Index {
-                suite: source.suite.clone(),
-                source: error,
-            };
-            let size = package.size().map_err(unusable)?;
-            let sha256 = package.sha256().map_err(unusable)?;
-            let url = format!("{}/{}", source.url, package.filename());
-            let path = self.cache.get(self.fetcher, &url, &Expected { sha256, size })?;
-            on_done(number, size);
-            Ok(path)
-        })
     }
 }
 

@@ -23,7 +23,7 @@ mod sources;
 mod time;
 mod unpack;
 
-pub use archive::{AcceptedRelease, Archive, ArchiveError, Indexes};
+pub use archive::{AcceptedRelease, Archive, ArchiveError, Indexes, PackageFile, SnapshotMirror};
 pub use cache::{CacheError, DownloadCache, Expected, RememberedRelease};
 pub use database::write_database;
 pub use deb::{ControlFiles, DebError, DebFile};
@@ -36,6 +36,6 @@ pub use resolve::{ResolveError, resolve};
 pub use sources::{
     ArchiveSources, DEFAULT_ARCHIVE, DEFAULT_SECURITY_ARCHIVE, Source, SourceOrigin, parse_apt_sources,
 };
-pub use time::{UnixTime, format_rfc3339, format_time, parse_date};
+pub use time::{UnixTime, format_compact, format_rfc3339, format_time, parse_date, parse_rfc3339};
 pub use unpack::{UnpackError, UnpackOptions, UnpackedPackage, unpack};
 pub use version::{InvalidVersion, Version};

@@ -51,6 +51,23 @@ pub fn format_rfc3339(time: UnixTime) -> String {
     format_time(time).replacen(' ', "T", 1).replace(" UTC", "Z")
 }
 
+/// Reads a time as [`format_rfc3339`] writes it, and in no other form.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<UnixTime> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+    let days = days_from_civil(number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let seconds = number(11, 13)? * 3_600 + number(14, 16)? * 60 + number(17, 19)?;
+    let time = days * 86_400 + seconds;
+    (format_rfc3339(time) == text).then_some(time)
+}
+
+/// Writes a time as `20250906T095703Z`, as snapshots of archives are named.
+#[must_use]
+pub fn format_compact(time: UnixTime) -> String {
+    let text = format_rfc3339(time);
+    text.chars().filter(|c| !matches!(c, '-' | ':')).collect()
+}
+
 /// Days from 1970-01-01 to a date of the Gregorian calendar, with years that
 /// start in March so that the leap day comes last.
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
@@ -96,6 +113,22 @@ mod tests {
     }
 
     #[test]
+    fn refuses_other_forms() {
+        for bad in [
+            "",
+            "2025-02-30T00:00:00Z",
+            "2025-09-06T09:57:03+00:00",
+            "2025-09-06 09:57:03Z",
+            "+025-09-06T09:57:03Z",
+            "2025-09-06T09:57:03Zé",
+            "999999-09-06T09:57:03Z",
+        ] {
+            assert_eq!(parse_rfc3339(bad), None, "{bad}");
+        }
+        assert_eq!(format_compact(1_757_152_623), "20250906T095703Z");
+    }
+
+    #[test]
     fn writing() {
         assert_eq!(format_time(1_757_152_623), "2025-09-06 09:57:03 UTC");
         for time in [0, 951_782_400, 1_709_251_199, 4_102_444_800] {
@@ -109,6 +142,7 @@ mod tests {
             );
             let month = MONTHS[m.parse::<usize>().unwrap() - 1];
             assert_eq!(parse_date(&format!("{d} {month} {y} {rest}")), Some(time));
+            assert_eq!(parse_rfc3339(&format_rfc3339(time)), Some(time));
         }
     }
 }

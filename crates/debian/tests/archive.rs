@@ -161,13 +161,7 @@ fn refuses_truncated_and_missing_packages() {
     );
     fs::remove_file(&deb).unwrap();
     let error = fixture.download(&FileFetcher).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            ArchiveError::Cache(CacheError::Fetch(FetchError::NotFound { .. }))
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, ArchiveError::Gone { .. }), "{error}");
 }
 
 #[test]
