@@ -41,8 +41,10 @@ fn indexes(date: &str) -> Indexes {
         releases: vec![AcceptedRelease {
             source,
             release,
+            bytes: Vec::new(),
             digest,
             signers: vec!["K".to_owned()],
+            indexes: Vec::new(),
         }],
         packages: PackageIndex::from_texts(&[&text]).unwrap(),
         architecture: "amd64".to_owned(),
