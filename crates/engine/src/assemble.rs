@@ -12,7 +12,7 @@ use distil_sandbox::exit::ExitStatus;
 use distil_sandbox::{Network, ProcessSpec, Sandbox, Stdio};
 use distil_snapshot::{ActiveSnapshot, CommitOptions, Snapshotter};
 use distil_solver::{CancelRegistration, CancelToken};
-use distil_sources::{Assembled, Assembler, ImageError, Transfer};
+use distil_sources::{Assembled, Assembler, Coverage, ImageError, Transfer};
 use distil_store::{LockMode, NewImage, Store, Timestamp};
 
 /// Bucket of manifest and config digests by plan key.
@@ -63,8 +63,19 @@ impl CancelFlag {
 }
 
 impl Assembler for DebianAssembler {
-    fn covers(&self, reference: &Reference) -> bool {
-        DebianImage::from_reference(reference).is_some()
+    fn covers(&self, reference: &Reference) -> Coverage {
+        match DebianImage::from_reference(reference) {
+            Some(_) => Coverage::Recipe,
+            None => Coverage::Registry,
+        }
+    }
+
+    fn note(&self, _: &Reference) -> Option<String> {
+        None
+    }
+
+    fn nearest(&self, _: &Reference) -> Option<String> {
+        None
     }
 
     fn assemble(

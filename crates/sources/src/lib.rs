@@ -7,11 +7,12 @@ mod error;
 mod image;
 mod options;
 mod origin;
+mod outside;
 mod provider;
 mod resolved;
 
 pub use error::ImageError;
 pub use image::{Image, ImageRequest, Origin, Transfer};
-pub use options::{Assembled, Assembler, BasesPolicy, ProviderOptions, PullPolicy};
+pub use options::{Assembled, Assembler, BasesPolicy, Coverage, ProviderOptions, PullPolicy};
 pub use provider::ImageProvider;
 pub use resolved::{is_base, mark_base, unmark_base};

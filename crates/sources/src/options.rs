@@ -34,10 +34,28 @@ pub enum PullPolicy {
     Always,
 }
 
+/// Whether a name can be assembled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coverage {
+    /// There is no recipe for it: a registry has it, or nobody.
+    Registry,
+    /// A recipe makes what stands for the registry's image.
+    Recipe,
+    /// The name is distil's own. No registry is asked for it, since whoever has that name there is somebody else.
+    Own,
+}
+
 /// Assembles bases from packages and stores them as images.
 pub trait Assembler: Send + Sync {
     /// Whether there is a recipe for this name.
-    fn covers(&self, reference: &Reference) -> bool;
+    fn covers(&self, reference: &Reference) -> Coverage;
+
+    /// For a name that is covered: in what its programs are not those of the image that the registry has under it.
+    /// Shown in every build that uses the assembled one.
+    fn note(&self, reference: &Reference) -> Option<String>;
+
+    /// For a name that is not covered: the nearest one that is, and what differs, as a sentence.
+    fn nearest(&self, reference: &Reference) -> Option<String>;
 
     /// Assembles the base and stores it; gives the digest of its manifest and of its config.
     ///

@@ -5,43 +5,33 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use distil_oci::{Descriptor, Digest, Layout, Platform, Reference, media_type};
-use distil_registry::{PullOptions, RegistryError};
+use distil_registry::PullOptions;
 use distil_snapshot::{ImportedLayer, Snapshotter};
 use distil_store::{LayerId, NewImage, Store};
 
 use crate::image::{Image, ImageRequest, Origin, Transfer};
-use crate::options::{BasesPolicy, ProviderOptions, PullPolicy};
+use crate::options::{ProviderOptions, PullPolicy};
 use crate::origin::Place;
+use crate::outside::Reach;
+use crate::resolved::is_base;
 use crate::{ImageError, resolved};
 
 /// Layers fetched at once.
 const PARALLEL_LAYERS: usize = 4;
 
-/// What is known of a registry.
-#[derive(Clone, Default)]
-enum Reach {
-    /// It was not asked yet.
-    #[default]
-    Unknown,
-    /// It answered, whatever it said.
-    Answers,
-    /// There was no connection, and why.
-    Silent(String),
-}
-
 /// Finds images by name. One provider serves one build; it remembers what it found.
 pub struct ImageProvider {
-    store: Store,
+    pub(crate) store: Store,
     snapshotter: Snapshotter,
     layouts: Vec<Layout>,
     named_layouts: BTreeMap<String, Layout>,
-    options: ProviderOptions,
+    pub(crate) options: ProviderOptions,
     found: Mutex<HashMap<(String, Platform), Arc<Image>>>,
     /// What is known of each registry by domain. The inner lock is held while it is asked for the first time, so
     /// that a silent one costs its time limit once.
-    reach: Mutex<BTreeMap<String, Arc<Mutex<Reach>>>>,
-    warnings: Mutex<Vec<String>>,
-    assembled: Mutex<BTreeSet<String>>,
+    pub(crate) reach: Mutex<BTreeMap<String, Arc<Mutex<Reach>>>>,
+    pub(crate) warnings: Mutex<Vec<String>>,
+    pub(crate) assembled: Mutex<BTreeSet<String>>,
 }
 
 impl ImageProvider {
@@ -106,7 +96,7 @@ impl ImageProvider {
         }
         let image = Arc::new(self.look_up(&reference, request, pull, local_only, report)?);
         if image.origin == Origin::Assembled {
-            lock(&self.assembled).insert(reference.clone().without_digest().to_string());
+            self.tell_assembled(&reference.clone().without_digest());
         }
         // The graph names the image with its digest: the same answer.
         let pinned = request.reference.clone().or_latest().with_digest(image.root);
@@ -191,8 +181,16 @@ impl ImageProvider {
             if image.origin == Origin::Assembled && self.store.images().get(&config)?.is_none() {
                 return Ok(None);
             }
-            // A name that was given to another image since means that one.
-            if tagged.as_ref().is_none_or(|info| info.id == config) {
+            let means_another = match &tagged {
+                // A base of another platform has the name only since it was the last to come.
+                Some(info) if info.platform != platform.to_string() && is_base(&self.store, &info.id)? => {
+                    false
+                }
+                // A name that was given to another image since means that one.
+                Some(info) => info.id != config,
+                None => false,
+            };
+            if !means_another {
                 return Ok(Some(image));
             }
         }
@@ -213,98 +211,6 @@ impl ImageProvider {
         )?;
         let matches = platform.matches(&image.config.platform());
         Ok(matches.then_some(image))
-    }
-
-    fn look_outside(
-        &self,
-        reference: &Reference,
-        platform: &Platform,
-        report: &(dyn Fn(Transfer) + Sync),
-    ) -> Result<Image, ImageError> {
-        let name = reference.clone().without_digest().to_string();
-        let recipe = reference.digest().is_none() && self.options.assembler.covers(reference);
-        if recipe && self.options.policy == BasesPolicy::Packages {
-            return self.assemble(reference, platform, report);
-        }
-        let reason = match self.ask_registry(reference, platform)? {
-            Ok(image) => return Ok(image),
-            Err(reason) => reason,
-        };
-        if recipe && self.options.policy == BasesPolicy::Auto {
-            lock(&self.warnings).push(format!(
-                "the registry of `{}` cannot be reached, so the image is assembled from Debian packages: {reason}",
-                reference.familiar()
-            ));
-            return self.assemble(reference, platform, report);
-        }
-        Err(ImageError::NotFound { name, detail: reason })
-    }
-
-    /// Asks the registry; gives the reason when it cannot be reached at all.
-    fn ask_registry(
-        &self,
-        reference: &Reference,
-        platform: &Platform,
-    ) -> Result<Result<Image, String>, ImageError> {
-        let reach = Arc::clone(
-            lock(&self.reach)
-                .entry(reference.domain().to_owned())
-                .or_default(),
-        );
-        let mut first = lock(&reach);
-        match &*first {
-            Reach::Silent(reason) => return Ok(Err(reason.clone())),
-            Reach::Answers => {
-                drop(first);
-                return self.at_registry(reference, platform).map(Ok);
-            }
-            Reach::Unknown => {}
-        }
-        match self.at_registry(reference, platform) {
-            Err(ImageError::Registry { source, .. }) if source.is_unreachable() => {
-                let reason = source.to_string();
-                *first = Reach::Silent(reason.clone());
-                Ok(Err(reason))
-            }
-            answer => {
-                *first = Reach::Answers;
-                answer.map(Ok)
-            }
-        }
-    }
-
-    fn at_registry(&self, reference: &Reference, platform: &Platform) -> Result<Image, ImageError> {
-        let remote = &self.options.remote;
-        let failed = |error| self.pull_failed(reference, error);
-        let target = remote.resolve(reference).map_err(failed)?;
-        let pulled = remote
-            .pull_manifest(reference, &target, platform, &self.store)
-            .map_err(failed)?;
-        let manifest = self.store.blobs().read(&pulled.descriptor.digest)?;
-        Image::new(
-            reference.clone(),
-            target.digest,
-            manifest,
-            pulled.config_bytes,
-            Origin::Registry,
-        )
-    }
-
-    fn assemble(
-        &self,
-        reference: &Reference,
-        platform: &Platform,
-        report: &(dyn Fn(Transfer) + Sync),
-    ) -> Result<Image, ImageError> {
-        let made = self.options.assembler.assemble(reference, platform, report)?;
-        let root = Digest::sha256(&made.manifest);
-        Image::new(
-            reference.clone(),
-            root,
-            made.manifest,
-            made.config,
-            Origin::Assembled,
-        )
     }
 
     /// The layers of an image, lowest first; those that the store lacks are fetched and unpacked.
@@ -507,16 +413,6 @@ impl ImageProvider {
         Ok(())
     }
 
-    fn pull_failed(&self, reference: &Reference, error: RegistryError) -> ImageError {
-        if self.options.cancelled.load(Ordering::Relaxed) {
-            return ImageError::Cancelled;
-        }
-        ImageError::Registry {
-            name: reference.clone().without_digest().to_string(),
-            source: Box::new(error),
-        }
-    }
-
     fn layout_with(&self, request: &ImageRequest, image: &Image) -> Result<&Layout, ImageError> {
         if let Some(name) = &request.layout {
             return self
@@ -578,6 +474,6 @@ impl<R: std::io::Read> std::io::Read for Counting<'_, R> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
