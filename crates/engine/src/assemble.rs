@@ -1,65 +1,29 @@
 //! `debian:*` without a registry: packages unpacked, configured in the sandbox, stored as an image.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use distil_base::debian_image::{self, ConfigureStep, DebianImage, DebianRecipe, Plan};
-use distil_debian::{Archive, ArchiveSources, DownloadCache, Indexes, Keyring};
+use distil_debian::Archive;
 use distil_oci::{Descriptor, Digest, Manifest, Platform, Reference, media_type};
 use distil_sandbox::exit::ExitStatus;
 use distil_sandbox::{Network, ProcessSpec, Sandbox, Stdio};
 use distil_snapshot::{ActiveSnapshot, CommitOptions, Snapshotter};
-use distil_solver::{CancelRegistration, CancelToken};
 use distil_sources::{Assembled, Assembler, Coverage, ImageError, Transfer};
-use distil_store::{LockMode, NewImage, Store, Timestamp};
+use distil_store::{LockMode, NewImage, Timestamp};
+
+use crate::archive::{PackageArchive, Problem, download, other, part};
 
 /// Bucket of manifest and config digests by plan key.
 const PLANS: &str = "assembled-plans";
 /// Bytes of output of a failed configuration that are shown.
 const TAIL: usize = 4096;
 
-/// Where the Debian archive is read from.
-#[derive(Debug, Clone, Default)]
-pub struct DebianArchive {
-    /// One archive for everything, in place of the host's and the built-in ones.
-    pub mirror: Option<String>,
-    /// Name and text of the host's apt source files.
-    pub host_sources: Vec<(String, String)>,
-    /// Folder that keeps downloaded indexes and packages.
-    pub downloads: PathBuf,
-}
-
 /// Assembles Debian images.
 pub(crate) struct DebianAssembler {
-    pub(crate) store: Store,
     pub(crate) snapshotter: Snapshotter,
-    pub(crate) archive: DebianArchive,
-    pub(crate) fetcher: Arc<distil_fetch::Client>,
+    pub(crate) packages: Arc<PackageArchive>,
     pub(crate) host: Platform,
-    pub(crate) now: Timestamp,
-    pub(crate) cancel: Arc<CancelFlag>,
-    pub(crate) alone: Mutex<()>,
-}
-
-/// A cancel token that can also be read as a plain flag, which libraries without a solver take.
-pub(crate) struct CancelFlag {
-    token: CancelToken,
-    pub(crate) flag: Arc<AtomicBool>,
-    _registration: CancelRegistration,
-}
-
-impl CancelFlag {
-    pub(crate) fn new(token: &CancelToken) -> Self {
-        let flag = Arc::new(AtomicBool::new(false));
-        let set = Arc::clone(&flag);
-        Self {
-            token: token.clone(),
-            flag,
-            _registration: token.on_cancel(move || set.store(true, Ordering::Relaxed)),
-        }
-    }
 }
 
 impl Assembler for DebianAssembler {
@@ -98,14 +62,16 @@ impl Assembler for DebianAssembler {
                 self.host, platform, self.host
             )));
         }
-        // One base at a time: the indexes and the unpacker take their memory once.
-        let _alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
         // One process assembles, the others find its image.
         let _turn = self
+            .packages
             .store
             .lock(&format!("assemble {reference} {platform}"), LockMode::Exclusive)?;
-        let result = self.run(reference, &DebianRecipe::debian(&image), platform, report);
-        if self.cancel.token.is_cancelled() {
+        let recipe = DebianRecipe::debian(&image);
+        let result = self.packages.read(recipe.codename, |archive| {
+            self.run(archive, reference, &recipe, platform, report)
+        });
+        if self.packages.cancel.token.is_cancelled() {
             return Err(ImageError::Cancelled);
         }
         result.map_err(|error| match error {
@@ -115,74 +81,19 @@ impl Assembler for DebianAssembler {
     }
 }
 
-/// What goes wrong on the way: errors of the store keep their type.
-enum Problem {
-    Store(ImageError),
-    Other(String),
-}
-
-impl<E: Into<ImageError>> From<E> for Problem {
-    fn from(error: E) -> Self {
-        Self::Store(error.into())
-    }
-}
-
-fn other(error: &(dyn std::error::Error + 'static)) -> Problem {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    Problem::Other(text)
-}
-
-/// Runs a part of the work, shown from its beginning to its end.
-fn part<T>(
-    report: &(dyn Fn(Transfer) + Sync),
-    name: &str,
-    work: impl FnOnce() -> Result<T, Problem>,
-) -> Result<T, Problem> {
-    let tell = |done: bool| {
-        report(Transfer {
-            name: name.to_owned(),
-            current: u64::from(done),
-            total: 1,
-            done,
-        });
-    };
-    tell(false);
-    let result = work()?;
-    tell(true);
-    Ok(result)
-}
-
 impl DebianAssembler {
     fn run(
         &self,
+        archive: &Archive<'_>,
         reference: &Reference,
         recipe: &DebianRecipe,
         platform: &Platform,
         report: &(dyn Fn(Transfer) + Sync),
     ) -> Result<Assembled, Problem> {
-        let keyring = Keyring::debian().map_err(|error| other(&error))?;
-        let _used = self.store.use_downloads().map_err(ImageError::from)?;
-        let cache = DownloadCache::open(&self.archive.downloads).map_err(|error| other(&error))?;
-        let sources = self.sources(recipe);
-        let archive = Archive {
-            sources: &sources,
-            cache: &cache,
-            fetcher: self.fetcher.as_ref(),
-            keyring: &keyring,
-            cancel: &self.cancel.flag,
-        };
         let (plan, indexes) = part(report, "read package indexes", || {
             // Debian calls amd64 and arm64 as OCI does; the plan refuses others.
             let indexes = archive
-                .update(&platform.architecture, self.now.0 / 1_000_000_000)
+                .update(&platform.architecture, self.packages.seconds())
                 .map_err(|error| other(&error))?;
             // apt inside reads the archive that the image was made from: it was reachable here.
             let plan = debian_image::plan(recipe, platform, &indexes, None).map_err(|error| other(&error))?;
@@ -191,13 +102,25 @@ impl DebianAssembler {
         if let Some(known) = self.known(&plan)? {
             return Ok(known);
         }
-        let debs = download(&archive, &indexes, &plan, report)?;
+        let debs = download(
+            archive,
+            &indexes,
+            &plan.package_ids(),
+            plan.download_size(),
+            report,
+        )?;
         drop(indexes);
         let active = self.snapshotter.prepare(&[])?;
         let preinst = part(report, "unpack packages", || {
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            debian_image::unpack(&plan, &debs, &active.upper_dir(), threads, &self.cancel.flag)
-                .map_err(|error| other(&error))
+            debian_image::unpack(
+                &plan,
+                &debs,
+                &active.upper_dir(),
+                threads,
+                &self.packages.cancel.flag,
+            )
+            .map_err(|error| other(&error))
         })?;
         part(report, "configure packages", || {
             self.configure(&ConfigureStep::new(&plan, &preinst), &active)?;
@@ -205,17 +128,6 @@ impl DebianAssembler {
         })?;
         let layer = active.commit(CommitOptions::default())?;
         self.keep(reference, &plan, layer.id)
-    }
-
-    /// Which archives are read: the one that the user named, else the host's, else the official ones.
-    fn sources(&self, recipe: &DebianRecipe) -> ArchiveSources {
-        let host: Vec<_> = self
-            .archive
-            .host_sources
-            .iter()
-            .flat_map(|(name, text)| distil_debian::parse_apt_sources(name, text))
-            .collect();
-        ArchiveSources::for_release(recipe.codename, self.archive.mirror.as_deref(), &host)
     }
 
     /// Runs the configuration with the unpacked packages as its root directory.
@@ -226,7 +138,7 @@ impl DebianAssembler {
         let mut tail = Vec::new();
         let mut process = Sandbox::spawn(&spec, Stdio::captured()).map_err(|error| other(&error))?;
         let signaller = process.signaller();
-        let _registration = self.cancel.token.on_cancel(move || signaller.kill());
+        let _registration = self.packages.cancel.token.on_cancel(move || signaller.kill());
         let status = process
             .wait_with_output(|_, data| {
                 tail.extend_from_slice(data);
@@ -247,6 +159,7 @@ impl DebianAssembler {
     /// The image that the same packages gave before.
     fn known(&self, plan: &Plan) -> Result<Option<Assembled>, Problem> {
         let value = self
+            .packages
             .store
             .get_value(PLANS, plan.key().as_bytes())
             .map_err(ImageError::from)?;
@@ -254,6 +167,7 @@ impl DebianAssembler {
             return Ok(None);
         };
         let Some(image) = self
+            .packages
             .store
             .images()
             .get(&Digest::from_bytes(id))
@@ -267,7 +181,7 @@ impl DebianAssembler {
         if !self.snapshotter.has(&image.layers) {
             return Ok(None);
         }
-        let blobs = self.store.blobs();
+        let blobs = self.packages.store.blobs();
         Ok(Some(Assembled {
             manifest: blobs.read(&manifest).map_err(ImageError::from)?,
             config: blobs.read(&image.id).map_err(ImageError::from)?,
@@ -291,7 +205,7 @@ impl DebianAssembler {
             vec![Descriptor::new(media_type::LAYER, diff_id.0, size)],
         )
         .to_json();
-        let blobs = self.store.blobs();
+        let blobs = self.packages.store.blobs();
         let id = blobs.put(&config).map_err(ImageError::from)?;
         let image = NewImage {
             config: id,
@@ -301,41 +215,16 @@ impl DebianAssembler {
             blobs: Vec::new(),
             created: Timestamp(plan.epoch * 1_000_000_000),
         };
-        self.store
+        self.packages
+            .store
             .images()
-            .put(&image, &[reference.clone().without_digest()], self.now)
+            .put(&image, &[reference.clone().without_digest()], self.packages.now)
             .map_err(ImageError::from)?;
-        distil_sources::mark_base(&self.store, &id)?;
-        self.store
+        distil_sources::mark_base(&self.packages.store, &id)?;
+        self.packages
+            .store
             .set_value(PLANS, plan.key().as_bytes(), Some(id.as_bytes()))
             .map_err(ImageError::from)?;
         Ok(Assembled { manifest, config })
     }
-}
-
-/// Downloads what the plan names and the cache lacks; tells the bytes.
-fn download(
-    archive: &Archive<'_>,
-    indexes: &Indexes,
-    plan: &Plan,
-    report: &(dyn Fn(Transfer) + Sync),
-) -> Result<Vec<PathBuf>, Problem> {
-    let total = plan.download_size();
-    let received = AtomicU64::new(0);
-    let tell = |current: u64, done: bool| {
-        report(Transfer {
-            name: format!("download {} packages", plan.packages.len()),
-            current,
-            total,
-            done,
-        });
-    };
-    tell(0, false);
-    let debs = archive
-        .download(indexes, &plan.package_ids(), &|_, size| {
-            tell(received.fetch_add(size, Ordering::Relaxed) + size, false);
-        })
-        .map_err(|error| other(&error))?;
-    tell(total, true);
-    Ok(debs)
 }

@@ -12,6 +12,7 @@ use distil_sources::{ImageProvider, ImageRequest, PullPolicy};
 use distil_store::LayerId;
 
 use crate::Engine;
+use crate::archive::PackageArchive;
 use crate::contexts::{self, DockerfileText};
 use crate::error::BuildError;
 use crate::ops::{self, OpEnvironment, Output};
@@ -87,7 +88,8 @@ impl Engine {
         sink: Arc<dyn ProgressSink>,
     ) -> Result<Conversion, Failure> {
         let adapter = Adapter::new(sink);
-        let provider = self.provider(request, &CancelToken::new())?;
+        let packages = self.package_archive(&CancelToken::new());
+        let provider = self.provider(request, &packages)?;
         self.conversion(request, &provider, &adapter)
     }
 
@@ -102,7 +104,8 @@ impl Engine {
         cancel: &CancelToken,
     ) -> Result<BuildResult, Failure> {
         let adapter = Arc::new(Adapter::new(sink));
-        let provider = Arc::new(self.provider(request, cancel)?);
+        let packages = self.package_archive(cancel);
+        let provider = Arc::new(self.provider(request, &packages)?);
         let conversion = match self.conversion(request, &provider, &adapter) {
             Err(_) if cancel.is_cancelled() => {
                 return Err(BuildError::Solve(distil_solver::SolveError::Cancelled).into());
@@ -116,11 +119,15 @@ impl Engine {
             })
     }
 
-    fn provider(&self, request: &BuildRequest, cancel: &CancelToken) -> Result<ImageProvider, BuildError> {
+    fn provider(
+        &self,
+        request: &BuildRequest,
+        packages: &Arc<PackageArchive>,
+    ) -> Result<ImageProvider, BuildError> {
         for (name, folder) in &request.contexts {
             contexts::check(name, folder)?;
         }
-        Ok(self.image_provider(request.layouts.clone(), cancel)?)
+        Ok(self.image_provider(request.layouts.clone(), packages)?)
     }
 
     fn conversion(
@@ -223,7 +230,8 @@ impl Engine {
         sink: Arc<dyn ProgressSink>,
     ) -> Result<(Vec<LayerId>, ImageConfig), BuildError> {
         let adapter = Adapter::new(sink);
-        let provider = self.image_provider(BTreeMap::new(), &CancelToken::new())?;
+        let packages = self.package_archive(&CancelToken::new());
+        let provider = self.image_provider(BTreeMap::new(), &packages)?;
         let step = adapter.step(&format!("fetch {}", request.reference.familiar()));
         let report = |transfer: distil_sources::Transfer| {
             step.task(transfer.name, transfer.current, transfer.total, transfer.done);

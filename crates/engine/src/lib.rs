@@ -3,6 +3,7 @@
 //! An [`Engine`] works on one store. [`Engine::build`] turns a Dockerfile into layers and an image config;
 //! what becomes of them is the exporter's matter.
 
+mod archive;
 mod assemble;
 mod build;
 mod cache;
@@ -18,9 +19,10 @@ mod resolver;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use crate::assemble::{CancelFlag, DebianAssembler};
+use crate::archive::{CancelFlag, PackageArchive};
+use crate::assemble::DebianAssembler;
 use distil_oci::Platform;
 use distil_registry::Remote;
 use distil_snapshot::{SnapshotMode, SnapshotOptions, Snapshotter};
@@ -28,7 +30,7 @@ use distil_solver::{CancelToken, Solver, SolverConfig};
 use distil_sources::{Assembler, BasesPolicy, ImageError, ImageProvider, ProviderOptions};
 use distil_store::{Store, Timestamp};
 
-pub use assemble::DebianArchive;
+pub use archive::DebianArchive;
 pub use build::{BuildRequest, BuildResult, Failure};
 pub use contexts::DockerfileText;
 pub use error::BuildError;
@@ -116,12 +118,22 @@ impl Engine {
         &self.snapshotter
     }
 
+    /// The archive of packages for one build.
+    pub(crate) fn package_archive(&self, cancel: &CancelToken) -> Arc<PackageArchive> {
+        Arc::new(PackageArchive::new(
+            self.store.clone(),
+            self.config.debian.clone(),
+            Arc::clone(&self.config.fetcher),
+            self.config.now,
+            Arc::new(CancelFlag::new(cancel)),
+        ))
+    }
+
     fn image_provider(
         &self,
         named_layouts: BTreeMap<String, PathBuf>,
-        cancel: &CancelToken,
+        packages: &Arc<PackageArchive>,
     ) -> Result<ImageProvider, ImageError> {
-        let cancel = Arc::new(CancelFlag::new(cancel));
         ImageProvider::new(
             self.store.clone(),
             self.snapshotter.clone(),
@@ -130,23 +142,18 @@ impl Engine {
                 named_layouts,
                 policy: self.config.bases,
                 remote: Arc::clone(&self.config.remote),
-                cancelled: Arc::clone(&cancel.flag),
-                assembler: self.assembler(cancel),
+                cancelled: Arc::clone(&packages.cancel.flag),
+                assembler: self.assembler(Arc::clone(packages)),
                 now: self.config.now,
             },
         )
     }
 
-    fn assembler(&self, cancel: Arc<CancelFlag>) -> Arc<dyn Assembler> {
+    fn assembler(&self, packages: Arc<PackageArchive>) -> Arc<dyn Assembler> {
         Arc::new(DebianAssembler {
-            store: self.store.clone(),
             snapshotter: self.snapshotter.clone(),
-            archive: self.config.debian.clone(),
-            fetcher: Arc::clone(&self.config.fetcher),
+            packages,
             host: self.config.host.clone(),
-            now: self.config.now,
-            cancel,
-            alone: Mutex::default(),
         })
     }
 
