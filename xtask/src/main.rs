@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["oci"]),
     ("solver", &["oci"]),
     ("sandbox", &["rootfs"]),
+    ("elf", &["rootfs"]),
     ("llb", &["oci"]),
     ("layer", &["oci", "rootfs"]),
     ("snapshot", &["layer", "oci", "rootfs", "store"]),
