@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("snapshot", &["layer", "oci", "rootfs", "store"]),
     ("registry", &["fetch", "oci", "store"]),
     ("debian", &["fetch", "oci", "rootfs"]),
-    ("frontend", &["dockerfile", "llb", "oci"]),
+    ("frontend", &["dockerfile", "llb", "oci", "rootfs"]),
     (
         "sources",
         &[

@@ -100,7 +100,11 @@ pub struct Flag {
 pub struct Stage {
     /// The `FROM` instruction itself.
     pub statement: Statement,
-    /// `AS name`, in lower case.
+    /// `AS`, as typed, where there is a name.
+    pub as_keyword: Option<Word>,
+    /// The name, as typed.
+    pub typed_name: Option<Word>,
+    /// The name in lower case, by which others refer to the stage.
     pub name: Option<Word>,
     /// The base: a stage, a named context or an image, unexpanded.
     pub base: Word,

@@ -8,6 +8,7 @@ mod csv;
 mod diagnostic;
 mod duration;
 pub mod expand;
+pub mod lint;
 mod mount;
 mod parse;
 mod source;

@@ -19,7 +19,7 @@ pub(crate) fn nearest(name: &str, options: &[&str]) -> Option<String> {
 }
 
 /// The Levenshtein distance. Very long names are nobody's misspelling.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     const LONGEST: usize = 64;
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(LONGEST).collect(), b.chars().collect());
     let mut row: Vec<usize> = (0..=b.len()).collect();

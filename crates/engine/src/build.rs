@@ -148,7 +148,13 @@ impl Engine {
         options.filename.clone_from(&request.dockerfile.name);
         options.ignore = contexts::ignore_patterns(&request.dockerfile, &request.contexts)?;
         let resolver = Resolver::new(provider, adapter, request.mode == Mode::CacheOnly);
-        let converted = distil_frontend::convert(&dockerfile, &request.dockerfile.text, &options, &resolver);
+        let converted = distil_frontend::convert(
+            &dockerfile,
+            &request.dockerfile.text,
+            &options,
+            &resolver,
+            &|_| {},
+        );
         converted.map_err(|diagnostics| {
             if resolver.needs_execution() {
                 return BuildError::Image(distil_sources::ImageError::NotLocal).into();

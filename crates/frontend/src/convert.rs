@@ -1,10 +1,11 @@
 //! The conversion.
 
+use distil_dockerfile::lint::Warning;
 use distil_dockerfile::{Diagnostic, Dockerfile};
 use distil_llb::Definition;
 use distil_oci::{ImageConfig, Platform};
 
-use crate::lower::lower;
+use crate::lower;
 use crate::{ImageResolver, Options};
 
 /// A stage as it was lowered, for progress and for callers that list targets.
@@ -41,14 +42,34 @@ pub struct Conversion {
 
 /// Lowers `dockerfile`, whose bytes are `source`, for one platform.
 ///
+/// `warn` gets what the build checks find, when they find it, also where the
+/// conversion then fails. Rules that are judged while stages are lowered look at
+/// the stages that the target needs.
+///
 /// # Errors
 /// Everything that is refused, with its place. Images that the resolver cannot
-/// give are errors at the instruction that names them.
+/// give are errors at the instruction that names them. With `check=error=true`
+/// also the names of the rules that were broken.
 pub fn convert(
     dockerfile: &Dockerfile,
     source: &[u8],
     options: &Options,
     images: &dyn ImageResolver,
+    warn: &dyn Fn(Warning),
 ) -> Result<Conversion, Vec<Diagnostic>> {
-    lower(dockerfile, source, options, images)
+    lower::lower(dockerfile, source, options, images, warn)
+}
+
+/// Runs the build checks alone. Without a target every stage is looked at.
+///
+/// # Errors
+/// As [`convert`]: what would be refused, apart from `check=error=true`.
+pub fn check(
+    dockerfile: &Dockerfile,
+    source: &[u8],
+    options: &Options,
+    images: &dyn ImageResolver,
+    warn: &dyn Fn(Warning),
+) -> Result<(), Vec<Diagnostic>> {
+    lower::check(dockerfile, source, options, images, warn)
 }

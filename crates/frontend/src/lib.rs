@@ -15,7 +15,7 @@ mod resolver;
 mod text;
 mod values;
 
-pub use convert::{Conversion, StageInfo, convert};
+pub use convert::{Conversion, StageInfo, check, convert};
 pub use lower::check_frontend;
 pub use options::{NoCache, Options, OptionsError};
 pub use resolver::{ImageName, ImageRequest, ImageResolver, ResolveError, ResolveMode, ResolvedImage};

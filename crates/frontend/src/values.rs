@@ -1,10 +1,23 @@
 //! Checks and reads single values of instructions: ports, signals, modes.
 
-/// The `port/protocol` entries of one EXPOSE word, ranges expanded.
+/// What one word of EXPOSE says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Exposed<'w> {
+    /// The word itself.
+    pub(crate) word: &'w str,
+    /// `port/protocol` entries, ranges expanded.
+    pub(crate) ports: Vec<String>,
+    /// The protocol is not all lower case.
+    pub(crate) has_upper_case_protocol: bool,
+    /// It names an address or a host port, which have no effect.
+    pub(crate) is_mapping: bool,
+}
+
+/// Reads one EXPOSE word.
 ///
 /// The word is `[[ip:]hostPort:]containerPort[/protocol]`; address and host port
 /// are checked and dropped, as docker always did.
-pub(crate) fn exposed_ports(word: &str) -> Result<Vec<String>, String> {
+pub(crate) fn exposed_ports(word: &str) -> Result<Exposed<'_>, String> {
     let parts: Vec<&str> = word.split(':').collect();
     let (ip, host, container) = match parts.as_slice() {
         [] | [_] => (String::new(), "", word),
@@ -15,7 +28,9 @@ pub(crate) fn exposed_ports(word: &str) -> Result<Vec<String>, String> {
     if container.is_empty() {
         return Err(format!("no port in `{word}`"));
     }
+    let typed_protocol = protocol;
     let protocol = protocol.to_lowercase();
+    let has_upper_case_protocol = typed_protocol != protocol;
     let protocol = match protocol.as_str() {
         "" => "tcp",
         "tcp" | "udp" | "sctp" => protocol.as_str(),
@@ -43,7 +58,12 @@ pub(crate) fn exposed_ports(word: &str) -> Result<Vec<String>, String> {
             ));
         }
     }
-    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+    Ok(Exposed {
+        word,
+        ports: (first..=last).map(|port| format!("{port}/{protocol}")).collect(),
+        has_upper_case_protocol,
+        is_mapping: !ip.is_empty() || !host.is_empty(),
+    })
 }
 
 fn port_range(range: &str, word: &str) -> Result<(u16, u16), String> {
@@ -136,7 +156,7 @@ mod tests {
 
     #[test]
     fn ports() {
-        let ok = |word: &str| exposed_ports(word).unwrap().join(" ");
+        let ok = |word: &str| exposed_ports(word).unwrap().ports.join(" ");
         assert_eq!(ok("80"), "80/tcp");
         assert_eq!(ok("53/UDP"), "53/udp");
         assert_eq!(ok("8000-8002/sctp"), "8000/sctp 8001/sctp 8002/sctp");

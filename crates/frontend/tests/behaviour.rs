@@ -65,7 +65,7 @@ fn lower(text: &str, options: &Options, images: &Images) -> Result<Conversion, S
             .join("\n")
     };
     let file = distil_dockerfile::parse(text.as_bytes()).map_err(shown)?;
-    convert(&file, text.as_bytes(), options, images).map_err(shown)
+    convert(&file, text.as_bytes(), options, images, &|_| {}).map_err(shown)
 }
 
 fn names(conversion: &Conversion) -> Vec<String> {

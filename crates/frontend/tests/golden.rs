@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use distil_dockerfile::lint::Warning;
 use distil_frontend::{
     Conversion, ImageName, ImageRequest, ImageResolver, Options, ResolveError, ResolvedImage, check_frontend,
     convert,
@@ -20,12 +21,7 @@ use serde_json::{Value, json};
 /// Cases that are meant to differ, by kind and name, with the reason.
 const DIFFERENT: &[(&str, &str, &str)] = &[];
 /// Cases that do not pass yet, by kind and name, with what is missing.
-const NOT_YET: &[(&str, &str, &str)] = &[
-    ("refusal", "a/p07-build-arg-asks-for-errors", NO_WARNINGS),
-    ("refusal", "a/p07-error-true", NO_WARNINGS),
-    ("refusal", "a/p07-error-true-unused-stage-parsed", NO_WARNINGS),
-];
-const NO_WARNINGS: &str = "warnings, which `error=true` turns into errors";
+const NOT_YET: &[(&str, &str, &str)] = &[];
 
 /// The files of a case by path.
 type Case = BTreeMap<String, Vec<u8>>;
@@ -212,19 +208,53 @@ fn decode_base64(text: &str) -> Vec<u8> {
     bytes
 }
 
+fn shown(errors: &[distil_dockerfile::Diagnostic]) -> String {
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    texts.join("\n    ")
+}
+
 fn run(case: &Case, session: &str, images: &Images) -> Result<Conversion, String> {
     let options = options(case, session);
     let source = case.get(&options.filename).map_or(&[][..], Vec::as_slice);
-    let shown = |errors: Vec<distil_dockerfile::Diagnostic>| {
-        errors
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n    ")
+    check_frontend(source, &options).map_err(|error| shown(&[error]))?;
+    let dockerfile = distil_dockerfile::parse(source).map_err(|errors| shown(&errors))?;
+    convert(&dockerfile, source, &options, images, &|_| {}).map_err(|errors| shown(&errors))
+}
+
+/// The stages that are not built cannot be, which only the checks notice.
+const CHECK_FAILS: &str = "c/f04-unused-broken-stage";
+
+/// What the checks find, in the shape of `lint.json`.
+fn warnings(name: &str, case: &Case, images: &Images) -> Result<Value, String> {
+    let options = options(case, "");
+    let source = case.get(&options.filename).map_or(&[][..], Vec::as_slice);
+    let dockerfile = distil_dockerfile::parse(source).map_err(|errors| shown(&errors))?;
+    let found = std::cell::RefCell::new(Vec::new());
+    let keep = |warning: Warning| {
+        found.borrow_mut().push(json!({
+            "rule": warning.rule.name(), "detail": warning.detail, "line": warning.span.first_line,
+        }));
     };
-    check_frontend(source, &options).map_err(|error| shown(vec![error]))?;
-    let dockerfile = distil_dockerfile::parse(source).map_err(shown)?;
-    convert(&dockerfile, source, &options, images).map_err(shown)
+    let checked = distil_frontend::check(&dockerfile, source, &options, images, &keep);
+    if let (Err(errors), true) = (checked, name != CHECK_FAILS) {
+        return Err(shown(&errors));
+    }
+    Ok(in_order(Value::from(found.into_inner())))
+}
+
+/// By line: within one, BuildKit's order is not always the same.
+fn in_order(mut warnings: Value) -> Value {
+    if let Some(list) = warnings.as_array_mut() {
+        let text = |warning: &Value, key: &str| warning[key].as_str().unwrap_or_default().to_owned();
+        list.sort_by_cached_key(|warning| {
+            (
+                warning["line"].as_u64(),
+                text(warning, "rule"),
+                text(warning, "detail"),
+            )
+        });
+    }
+    warnings
 }
 
 /// Progress groups have random ids in BuildKit.
@@ -354,6 +384,14 @@ fn check(name: &str, case: &Case, images: &Images, tally: &mut Tally) {
             return;
         }
     };
+    if let Some(wanted) = read("lint.json") {
+        let problems = match warnings(name, case, images) {
+            Ok(found) if found == in_order(wanted.clone()) => Vec::new(),
+            Ok(found) => vec![format!("wanted {wanted}\n    found {found}")],
+            Err(error) => vec![format!("refused: {error}")],
+        };
+        tally.add("lint", name, &problems);
+    }
     if let Some(llb) = llb {
         let ours = conversion.definition.to_json().expect("our own ops decode");
         let mut problems = Vec::new();

@@ -7,13 +7,13 @@ use crate::source::LineIndex;
 use crate::span::{Spanned, Word};
 
 /// A directive in one line: the ranges of its key and its value.
-pub(super) struct Directive {
-    pub(super) key: String,
-    pub(super) value: Range<usize>,
+pub(crate) struct Directive {
+    pub(crate) key: String,
+    pub(crate) value: Range<usize>,
 }
 
 /// Reads a line as a directive, if it is one.
-pub(super) fn read(line: &str, comment: &str) -> Option<Directive> {
+pub(crate) fn read(line: &str, comment: &str) -> Option<Directive> {
     let body = line.strip_prefix(comment)?.trim_start();
     let key_end = body
         .find(|c: char| !c.is_ascii_alphanumeric())

@@ -21,6 +21,7 @@ mod tests;
 
 use std::ops::Range;
 
+pub(crate) use directive::read as read_directive;
 pub(crate) use heredoc::{is_heredoc_word, without_tabs};
 
 use arguments::Arguments;

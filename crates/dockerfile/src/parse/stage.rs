@@ -8,22 +8,36 @@ use crate::span::{Spanned, Word};
 
 /// The arguments of a `FROM`.
 pub(super) struct From {
-    name: Option<Word>,
+    name: Option<Name>,
     base: Word,
     platform: Option<Word>,
+}
+
+/// `AS NAME`
+struct Name {
+    keyword: Word,
+    typed: Word,
+    /// In lower case.
+    name: Word,
 }
 
 impl From {
     pub(super) fn into_stage(self, statement: Statement) -> Stage {
         let Self { name, base, platform } = self;
-        let doc = name
+        let (mut as_keyword, mut typed_name, mut lower) = (None, None, None);
+        if let Some(name) = name {
+            (as_keyword, typed_name, lower) = (Some(name.keyword), Some(name.typed), Some(name.name));
+        }
+        let doc = lower
             .as_ref()
             .and_then(|name| statement.doc(name))
             .map(str::to_owned);
         let span = statement.span;
         Stage {
             statement,
-            name,
+            as_keyword,
+            typed_name,
+            name: lower,
             base,
             platform,
             doc,
@@ -46,7 +60,11 @@ pub(super) fn build(request: &Request<'_>) -> Result<From, Diagnostic> {
             platform,
         }),
         [base, r#as, name] if r#as.eq_ignore_ascii_case("as") => Ok(From {
-            name: Some(stage_name(name)?),
+            name: Some(Name {
+                keyword: r#as.clone(),
+                typed: name.clone(),
+                name: stage_name(name)?,
+            }),
             base: base.clone(),
             platform,
         }),

@@ -1,6 +1,9 @@
 //! Arguments before the first FROM, and those that the builder predefines.
 
-use distil_dockerfile::{Diagnostic, Word};
+use std::collections::BTreeMap;
+
+use distil_dockerfile::expand::Expansion;
+use distil_dockerfile::{Diagnostic, Stage, Word};
 use distil_llb::{EnvList, pb};
 use distil_oci::Platform;
 
@@ -9,23 +12,29 @@ use super::{Lowering, Result};
 impl Lowering<'_> {
     /// The predefined arguments, then every global ARG.
     pub(super) fn global_args(&mut self) -> Result<()> {
-        self.predefined_args();
-        for instruction in &self.dockerfile.meta_args {
-            for arg in &instruction.args {
-                let value = match (self.build_args.get(&arg.key.value), &arg.value) {
-                    (Some(given), _) => Some(given.clone()),
-                    (None, Some(default)) => Some(self.expand_global(default)?),
-                    (None, None) => None,
-                };
-                if let Some(value) = value {
-                    self.global_args.set(&arg.key.value, &value);
-                }
-            }
-        }
+        self.global_args = self.declared_args(&self.build_args)?;
         Ok(())
     }
 
-    fn predefined_args(&mut self) {
+    /// The predefined arguments, then every global ARG with its value from `given` or its default.
+    pub(super) fn declared_args(&self, given: &BTreeMap<String, String>) -> Result<EnvList> {
+        let mut args = self.predefined_args();
+        for instruction in &self.dockerfile.meta_args {
+            for arg in &instruction.args {
+                let value = match (given.get(&arg.key.value), &arg.value) {
+                    (Some(given), _) => Some(given.clone()),
+                    (None, Some(default)) => Some(self.expand_with(&args, default)?),
+                    (None, None) => None,
+                };
+                if let Some(value) = value {
+                    args.set(&arg.key.value, &value);
+                }
+            }
+        }
+        Ok(args)
+    }
+
+    fn predefined_args(&self) -> EnvList {
         let last = self
             .dockerfile
             .stages
@@ -54,23 +63,30 @@ impl Lowering<'_> {
             ("TARGETVARIANT", target.variant.clone()),
             ("TARGETSTAGE", stage.to_owned()),
         ];
+        let mut args = EnvList::default();
         for (key, value) in values {
             let value = self.build_args.get(key).cloned().unwrap_or(value);
-            self.global_args.set(key, &value);
+            args.set(key, &value);
         }
+        args
     }
 
-    /// Expands a word that sees global arguments only.
-    pub(super) fn expand_global(&self, word: &Word) -> Result<String> {
-        self.expand_with(&self.global_args, word)
+    /// Expands a word of a FROM, which sees global arguments only.
+    pub(super) fn expand_from(&self, stage: &Stage, word: &Word) -> Result<Expansion> {
+        let expansion = self.expansion(&self.global_args, word)?;
+        self.lint_from_args(stage, &expansion);
+        Ok(expansion)
     }
 
     pub(super) fn expand_with(&self, env: &EnvList, word: &Word) -> Result<String> {
+        self.expansion(env, word).map(|expansion| expansion.text)
+    }
+
+    fn expansion(&self, env: &EnvList, word: &Word) -> Result<Expansion> {
         let lookup = |name: &str| env.get(name).map(str::to_owned);
-        match self.expander().expand(&word.value, &lookup) {
-            Ok(expansion) => Ok(expansion.text),
-            Err(error) => Err(Diagnostic::new(error.to_string(), word.span)),
-        }
+        self.expander()
+            .expand(&word.value, &lookup)
+            .map_err(|error| Diagnostic::new(error.to_string(), word.span))
     }
 
     /// Proxies among the build arguments, in either case of their names.

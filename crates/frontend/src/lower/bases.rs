@@ -8,7 +8,7 @@ use distil_oci::{Digest, ImageConfig, Platform, Reference};
 
 use super::contexts::{NamedContext, Place};
 use super::stages::StageId;
-use super::{DEFAULT_PATH, Lowering, Result, SCRATCH, pb_platform};
+use super::{DEFAULT_PATH, Extent, Lowering, Result, SCRATCH, pb_platform};
 use crate::{ImageName, ImageRequest, ResolveError, ResolveMode, ResolvedImage, text};
 
 /// Answers by name and platform.
@@ -38,9 +38,16 @@ enum Base {
 impl Lowering<'_> {
     /// Gives every needed stage its base, and takes over the triggers of bases,
     /// which may need further stages. Returns the needed stages.
-    pub(super) fn resolve_bases(&mut self, target: StageId) -> Result<BTreeSet<StageId>, Vec<Diagnostic>> {
+    pub(super) fn resolve_bases(
+        &mut self,
+        target: StageId,
+        extent: Extent,
+    ) -> Result<BTreeSet<StageId>, Vec<Diagnostic>> {
         loop {
-            let needed = self.reachable(target);
+            let needed = match extent {
+                Extent::Target => self.reachable(target),
+                Extent::EveryStage => (0..self.stages.len()).map(StageId).collect(),
+            };
             self.resolve_round(&needed)?;
             let mut found_new = false;
             for &id in &needed {
@@ -290,6 +297,7 @@ impl Lowering<'_> {
             let stage = &mut self.stages[id.0];
             stage.state = State::new(Some(edge));
             stage.state.platform = Some(pb_platform(&platform.normalized()));
+            self.lint_base_platform(id, typed, &platform);
         }
         self.stages[id.0].platform = Some(platform);
         Ok(())

@@ -150,7 +150,10 @@ impl Lowering<'_> {
             }
             let lookup = |name: &str| env.get(name).map(str::to_owned);
             match Expander::heredoc_body().expand(&file.content, &lookup) {
-                Ok(expansion) => Ok(expansion.text),
+                Ok(expansion) => {
+                    self.lint_undefined(id, step, &expansion);
+                    Ok(expansion.text)
+                }
                 Err(error) => {
                     let message = format!("cannot expand the text of `<<{}`: {}", file.name, error.reason);
                     Err(Diagnostic::new(message, step.place(file.span)))
@@ -211,6 +214,10 @@ impl Lowering<'_> {
         };
         let mut actions = Vec::new();
         for (path, word) in copy.paths.iter().zip(&copy.job.sources.paths) {
+            let is_local = !is_http(path) && git::parse(path).is_none();
+            if is_local && step.sources.is_empty() {
+                self.lint_ignored(step, copy.job.is_add, path);
+            }
             let action = self.source_action(copy, &common, source, path);
             actions.push(action.map_err(|message| Diagnostic::new(message, step.place(word.span)))?);
         }

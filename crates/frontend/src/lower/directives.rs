@@ -1,10 +1,10 @@
 //! What the comments at the top of the file ask for.
 
+use distil_dockerfile::lint::Checks;
 use distil_dockerfile::{Diagnostic, Dockerfile, Span};
 
 use super::Result;
 use crate::Options;
-use crate::git::parse_bool;
 
 /// Refuses a file that asks for another frontend than this one, which would have to
 /// be pulled and run. `docker/dockerfile` of any registry and version is this one.
@@ -104,34 +104,23 @@ fn is_own_frontend(name: &str) -> bool {
         })
 }
 
-/// The check directive itself must be readable, although nothing is checked here.
-pub(super) fn check_lint_options(dockerfile: &Dockerfile, options: &Options) -> Result<()> {
-    let (text, place) = match (
-        options.build_args.get("BUILDKIT_DOCKERFILE_CHECK"),
-        &dockerfile.directives.check,
-    ) {
+/// Which build checks apply: the build argument `BUILDKIT_DOCKERFILE_CHECK` replaces the directive.
+pub(super) fn checks(dockerfile: &Dockerfile, options: &Options) -> Result<Checks> {
+    let given = options.build_args.get("BUILDKIT_DOCKERFILE_CHECK");
+    let directive = dockerfile.directives.check.as_ref();
+    let (text, place) = match (given, directive) {
         (Some(given), _) => (given.as_str(), None),
         (None, Some(word)) => (word.value.as_str(), Some(word.span)),
-        (None, None) => return Ok(()),
+        (None, None) => return Ok(Checks::default()),
     };
-    for option in text.split(';').map(str::trim).filter(|option| !option.is_empty()) {
-        let problem = match option
-            .split_once('=')
-            .map(|(key, value)| (key.trim(), value.trim()))
-        {
-            Some(("skip" | "experimental", _)) => continue,
-            Some(("error", value)) if parse_bool(value).is_some() => continue,
-            Some(("error", value)) => format!("`{value}` is no value for the check option `error`"),
-            Some((key, _)) => format!("there is no check option `{key}`"),
-            None => format!("the check option `{option}` has no value"),
-        };
-        let error = match place {
-            Some(span) => Diagnostic::new(problem, span),
-            None => Diagnostic::of_file(problem),
-        };
-        return Err(error.with_help("use `skip=Rule,...`, `error=true` or `experimental=Rule,...`"));
-    }
-    Ok(())
+    Checks::parse(text).map_err(|problem| {
+        Diagnostic {
+            message: problem.to_string(),
+            span: place,
+            help: None,
+        }
+        .with_help("use `skip=Rule,...`, `error=true` or `experimental=Rule,...`")
+    })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::text;
 const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
 
 impl Lowering<'_> {
-    pub(super) fn dispatch_stages(&mut self, target: StageId, needed: &BTreeSet<StageId>) -> Result<()> {
+    pub(super) fn dispatch_stages(&mut self, needed: &BTreeSet<StageId>) -> Result<()> {
         for &id in needed {
             if self.stages[id.0].dispatched {
                 continue;
@@ -26,7 +26,6 @@ impl Lowering<'_> {
                 self.dispatch(id, step)?;
             }
         }
-        debug_assert!(self.stages[target.0].dispatched);
         Ok(())
     }
 
@@ -38,6 +37,7 @@ impl Lowering<'_> {
         let base = &self.stages[base.0];
         let (state, platform, image) = (base.state.clone(), base.platform.clone(), base.image.clone());
         let (base_image, paths, args) = (base.base_image.clone(), base.paths, base.args.clone());
+        let workdir_set = base.workdir_set;
         let stage = &mut self.stages[id.0];
         stage.state = state;
         stage.platform = platform;
@@ -47,6 +47,7 @@ impl Lowering<'_> {
         // One set: what is read here is read of the base's source too.
         stage.paths = paths;
         stage.args.extend(args);
+        stage.workdir_set = workdir_set;
     }
 
     /// The image's config decides how the first step runs.
@@ -96,15 +97,15 @@ impl Lowering<'_> {
             Command::Volume(words) => self.volume(id, step, words),
             Command::Stopsignal(signal) => self.stop_signal(id, step, signal),
             Command::Cmd(command) => {
-                self.cmd(id, command);
+                self.cmd(id, step, command);
                 Ok(())
             }
             Command::Entrypoint(command) => {
-                self.entrypoint(id, command);
+                self.entrypoint(id, step, command);
                 Ok(())
             }
             Command::Healthcheck(check) => {
-                self.healthcheck(id, check);
+                self.healthcheck(id, step, check);
                 Ok(())
             }
             Command::Shell(words) => {

@@ -12,7 +12,7 @@ use super::{Lowering, Result};
 use crate::{paths, text, values};
 
 /// Arguments that only tell the builder something and never reach a process.
-const BUILDER_ARGS: &[&str] = &["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+pub(super) const BUILDER_ARGS: &[&str] = &["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 impl Lowering<'_> {
     /// Sets the work directory of state and config; an absolute one is kept as
@@ -27,6 +27,7 @@ impl Lowering<'_> {
 
     pub(super) fn workdir(&mut self, id: StageId, step: &Step<'_>, path: &Word) -> Result<()> {
         let path = self.expand(id, step, path)?;
+        self.lint_workdir(id, step, &path);
         let directory = self.change_directory(id, &path);
         let is_layer = directory != "/";
         if is_layer {
@@ -67,6 +68,7 @@ impl Lowering<'_> {
         let mut shown = Vec::with_capacity(args.len());
         for arg in args {
             let key = &arg.key.value;
+            self.lint_secret(step, "ARG", key);
             let value = match (self.build_args.get(key), &arg.value) {
                 (Some(given), _) => Some(given.clone()),
                 (None, Some(default)) => Some(self.expand(id, step, default)?),
@@ -103,7 +105,10 @@ impl Lowering<'_> {
 
     pub(super) fn env(&mut self, id: StageId, step: &Step<'_>, pairs: &[Pair]) -> Result<()> {
         let mut shown = "ENV".to_owned();
-        for (key, value) in self.expand_pairs(id, step, pairs)? {
+        let expanded = self.expand_pairs(id, step, pairs)?;
+        for (pair, (key, value)) in pairs.iter().zip(expanded) {
+            self.lint_legacy(step, pair);
+            self.lint_secret(step, "ENV", &key);
             let stage = &mut self.stages[id.0];
             stage.state.env.set(&key, &value);
             let entry = format!("{key}={value}");
@@ -126,7 +131,9 @@ impl Lowering<'_> {
 
     pub(super) fn label(&mut self, id: StageId, step: &Step<'_>, pairs: &[Pair]) -> Result<()> {
         let mut shown = "LABEL".to_owned();
-        for (key, value) in self.expand_pairs(id, step, pairs)? {
+        let expanded = self.expand_pairs(id, step, pairs)?;
+        for (pair, (key, value)) in pairs.iter().zip(expanded) {
+            self.lint_legacy(step, pair);
             shown.push_str(&format!(" {key}={value}"));
             self.stages[id.0].image.config.labels.insert(key, value);
         }
@@ -149,8 +156,10 @@ impl Lowering<'_> {
                 .map_err(|error| Diagnostic::new(error.to_string(), place))?
                 .words
             {
-                ports
-                    .extend(values::exposed_ports(&port).map_err(|message| Diagnostic::new(message, place))?);
+                let exposed =
+                    values::exposed_ports(&port).map_err(|message| Diagnostic::new(message, place))?;
+                self.lint_port(step, &exposed);
+                ports.extend(exposed.ports);
             }
         }
         self.record(id, format!("EXPOSE {}", text::plain_list(&ports)), false);
@@ -220,22 +229,25 @@ impl Lowering<'_> {
         args
     }
 
-    pub(super) fn cmd(&mut self, id: StageId, command: &CommandLine) {
+    pub(super) fn cmd(&mut self, id: StageId, step: &Step<'_>, command: &CommandLine) {
+        self.lint_once(id, step, |last| &mut last.cmd);
+        self.lint_command_form(id, step, command);
         let args = self.command_args(id, command);
         self.record(id, format!("CMD {}", text::quoted_list(&args)), false);
         let stage = &mut self.stages[id.0];
-        stage.has_cmd = true;
         stage.image.config.cmd = args;
         stage.image.config.args_escaped = true;
     }
 
     /// A new entrypoint also drops a command that came from the base.
-    pub(super) fn entrypoint(&mut self, id: StageId, command: &CommandLine) {
+    pub(super) fn entrypoint(&mut self, id: StageId, step: &Step<'_>, command: &CommandLine) {
+        self.lint_once(id, step, |last| &mut last.entrypoint);
+        self.lint_command_form(id, step, command);
         let args = self.command_args(id, command);
         self.record(id, format!("ENTRYPOINT {}", text::quoted_list(&args)), false);
         let stage = &mut self.stages[id.0];
         stage.image.config.entrypoint = args;
-        if !stage.has_cmd {
+        if stage.last_seen.cmd.is_none() {
             stage.image.config.cmd.clear();
         }
     }
@@ -251,7 +263,8 @@ impl Lowering<'_> {
         self.stages[id.0].image.author.clone_from(&author.value);
     }
 
-    pub(super) fn healthcheck(&mut self, id: StageId, check: &Healthcheck) {
+    pub(super) fn healthcheck(&mut self, id: StageId, step: &Step<'_>, check: &Healthcheck) {
+        self.lint_once(id, step, |last| &mut last.healthcheck);
         let (test, times, retries) = match check {
             Healthcheck::None => (vec!["NONE".to_owned()], [Duration::ZERO; 4], 0),
             Healthcheck::Cmd(cmd) => {

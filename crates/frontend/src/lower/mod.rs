@@ -8,6 +8,7 @@ mod copy;
 mod directives;
 mod dispatch;
 mod epoch;
+mod lint;
 mod metadata;
 mod mounts;
 mod names;
@@ -18,12 +19,15 @@ mod stages;
 
 pub use directives::check_frontend;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use distil_dockerfile::expand::Expander;
+use distil_dockerfile::lint::{Linter, Rule, Warning, check_file};
 use distil_dockerfile::{Diagnostic, Dockerfile, Span, Word};
 use distil_llb::{Constraints, Definition, Edge, EnvList, Graph, SourceMap, SourceMapId, caps, pb};
 use distil_oci::Platform;
+use distil_rootfs::ignore::PatternMatcher;
 
 use crate::{Conversion, ImageResolver, Options, StageInfo, paths};
 use stages::{Stage, StageId, Step};
@@ -65,6 +69,9 @@ pub(crate) struct Lowering<'a> {
     path_sets: Vec<BTreeSet<String>>,
     pending_locals: Vec<PendingLocal>,
     known_images: bases::KnownImages,
+    linter: &'a Linter<'a>,
+    /// The main context's ignore patterns, compiled when the first source is checked against them.
+    ignored: OnceCell<Option<PatternMatcher>>,
 }
 
 /// The whole conversion; see [`crate::convert`].
@@ -73,28 +80,79 @@ pub(crate) fn lower(
     source: &[u8],
     options: &Options,
     images: &dyn ImageResolver,
+    warn: &dyn Fn(Warning),
 ) -> Result<Conversion, Vec<Diagnostic>> {
+    let options = &prepared(dockerfile, source, options)?;
+    let linter = &linter(dockerfile, options, warn)?;
+    let mut lowering = Lowering::new(dockerfile, source, options, images, linter);
+    let (target, needed) = lowering.lower_stages(Extent::Target)?;
+    refuse_broken_rules(linter)?;
+    Ok(lowering.finish(target, &needed))
+}
+
+/// The checks alone; see [`crate::check`].
+pub(crate) fn check(
+    dockerfile: &Dockerfile,
+    source: &[u8],
+    options: &Options,
+    images: &dyn ImageResolver,
+    warn: &dyn Fn(Warning),
+) -> Result<(), Vec<Diagnostic>> {
+    let options = &prepared(dockerfile, source, options)?;
+    let linter = &linter(dockerfile, options, warn)?;
+    let mut lowering = Lowering::new(dockerfile, source, options, images, linter);
+    let extent = match options.target.as_deref() {
+        None | Some("") => Extent::EveryStage,
+        Some(_) => Extent::Target,
+    };
+    lowering.lower_stages(extent).map(|_| ())
+}
+
+/// Which stages are lowered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// What the target needs.
+    Target,
+    EveryStage,
+}
+
+/// The options with control arguments applied, once they and the file are known to be readable.
+fn prepared(dockerfile: &Dockerfile, source: &[u8], options: &Options) -> Result<Options, Vec<Diagnostic>> {
     let one = |diagnostic| vec![diagnostic];
     if dockerfile.stages.is_empty() {
         return Err(one(
             Diagnostic::of_file("the file has no stage to build").with_help("add `FROM IMAGE`")
         ));
     }
-    let options = &options
+    let options = options
         .with_control_args()
         .map_err(|error| one(Diagnostic::of_file(error.to_string())))?;
-    check_frontend(source, options).map_err(one)?;
-    directives::check_lint_options(dockerfile, options).map_err(one)?;
-    check_ignore_patterns(options).map_err(one)?;
-    let mut lowering = Lowering::new(dockerfile, source, options, images);
-    lowering.global_args().map_err(one)?;
-    lowering.resolve_epoch().map_err(one)?;
-    lowering.add_stages()?;
-    let target = lowering.find_target().map_err(one)?;
-    lowering.find_dependencies().map_err(one)?;
-    let needed = lowering.resolve_bases(target)?;
-    lowering.dispatch_stages(target, &needed).map_err(one)?;
-    Ok(lowering.finish(target, &needed))
+    check_frontend(source, &options).map_err(one)?;
+    check_ignore_patterns(&options).map_err(one)?;
+    Ok(options)
+}
+
+/// The checks that file and options ask for; what the text alone shows is told at once.
+fn linter<'a>(
+    dockerfile: &Dockerfile,
+    options: &Options,
+    warn: &'a dyn Fn(Warning),
+) -> Result<Linter<'a>, Vec<Diagnostic>> {
+    let checks = directives::checks(dockerfile, options).map_err(|error| vec![error])?;
+    let linter = Linter::new(checks, warn);
+    check_file(dockerfile, &linter);
+    Ok(linter)
+}
+
+fn refuse_broken_rules(linter: &Linter<'_>) -> Result<(), Vec<Diagnostic>> {
+    let broken: Vec<&str> = linter.refusing().into_iter().map(Rule::name).collect();
+    if broken.is_empty() {
+        return Ok(());
+    }
+    let error = Diagnostic::of_file(format!("lint violation found for rules: {}", broken.join(", ")));
+    Err(vec![error.with_help(
+        "`check=error=true` makes errors of warnings; `skip=Rule` beside it leaves a rule out",
+    )])
 }
 
 impl<'a> Lowering<'a> {
@@ -103,6 +161,7 @@ impl<'a> Lowering<'a> {
         source: &[u8],
         options: &'a Options,
         images: &'a dyn ImageResolver,
+        linter: &'a Linter<'a>,
     ) -> Self {
         let mut graph = Graph::default();
         let source_map = graph.add_source_map(SourceMap {
@@ -133,7 +192,24 @@ impl<'a> Lowering<'a> {
             path_sets: Vec::new(),
             pending_locals: Vec::new(),
             known_images: bases::KnownImages::default(),
+            linter,
+            ignored: OnceCell::new(),
         }
+    }
+
+    /// Everything between reading the options and the finished graph. Gives the target and the stages that were
+    /// lowered.
+    fn lower_stages(&mut self, extent: Extent) -> Result<(StageId, BTreeSet<StageId>), Vec<Diagnostic>> {
+        let one = |diagnostic| vec![diagnostic];
+        self.lint_default_bases();
+        self.global_args().map_err(one)?;
+        self.resolve_epoch().map_err(one)?;
+        self.add_stages()?;
+        let target = self.find_target().map_err(one)?;
+        self.find_dependencies().map_err(one)?;
+        let needed = self.resolve_bases(target, extent)?;
+        self.dispatch_stages(&needed).map_err(one)?;
+        Ok((target, needed))
     }
 
     fn expander(&self) -> Expander {
@@ -142,17 +218,17 @@ impl<'a> Lowering<'a> {
 
     /// Expands a word of an instruction with the stage's environment.
     fn expand(&self, id: StageId, step: &Step<'_>, word: &Word) -> Result<String> {
-        self.expand_text(id, &word.value, step.place(word.span))
+        self.expand_text(id, step, &word.value, step.place(word.span))
     }
 
-    fn expand_text(&self, id: StageId, text: &str, place: Span) -> Result<String> {
+    fn expand_text(&self, id: StageId, step: &Step<'_>, text: &str, place: Span) -> Result<String> {
         let env = &self.stages[id.0].state.env;
         let expansion = self
             .expander()
-            .expand(text, &|name: &str| env.get(name).map(str::to_owned));
-        Ok(expansion
-            .map_err(|error| Diagnostic::new(error.to_string(), place))?
-            .text)
+            .expand(text, &|name: &str| env.get(name).map(str::to_owned))
+            .map_err(|error| Diagnostic::new(error.to_string(), place))?;
+        self.lint_undefined(id, step, &expansion);
+        Ok(expansion.text)
     }
 
     fn new_path_set(&mut self) -> PathSetId {

@@ -19,7 +19,7 @@ impl Lowering<'_> {
     ) -> Result<Vec<dockerfile::Mount>> {
         let resolved = run.mounts.iter().map(|flag| {
             let place = step.place(flag.span);
-            let mount = flag.resolve(&mut |text| self.expand_text(id, text, place));
+            let mount = flag.resolve(&mut |text| self.expand_text(id, step, text, place));
             mount.map_err(|error| match step.is_trigger {
                 true => Diagnostic {
                     span: Some(place),

@@ -9,6 +9,7 @@ use distil_llb::State;
 use distil_oci::{ImageConfig, Platform};
 
 use super::contexts::NamedContext;
+use super::lint::LastSeen;
 use super::{Lowering, PathSetId, Result, SCRATCH};
 use crate::text;
 
@@ -67,7 +68,9 @@ pub(super) struct Stage<'a> {
     pub(super) step_index: usize,
     pub(super) step_total: usize,
     pub(super) in_trigger: bool,
-    pub(super) has_cmd: bool,
+    /// A WORKDIR of the file, not of the base image, was lowered.
+    pub(super) workdir_set: bool,
+    pub(super) last_seen: LastSeen,
 }
 
 impl<'a> Stage<'a> {
@@ -97,7 +100,8 @@ impl<'a> Stage<'a> {
             step_index: 0,
             step_total: 0,
             in_trigger: false,
-            has_cmd: false,
+            workdir_set: false,
+            last_seen: LastSeen::default(),
         }
     }
 
@@ -130,7 +134,7 @@ impl<'a> Lowering<'a> {
 
     fn add_stage(&mut self, number: usize, origin: &'a dockerfile::Stage) -> Result<()> {
         let span = origin.statement.span;
-        let base_name = self.expand_global(&origin.base)?;
+        let base_name = self.expand_from(origin, &origin.base)?.text;
         if base_name.is_empty() {
             return Err(Diagnostic::new(
                 format!("the base `{}` of the stage is empty", origin.base.value),
@@ -144,7 +148,7 @@ impl<'a> Lowering<'a> {
         stage.code.clone_from(&origin.statement.text);
         stage.name = origin.name.as_ref().map(|name| name.value.clone());
         stage.platform = match &origin.platform {
-            Some(word) => Some(self.stage_platform(word)?),
+            Some(word) => Some(self.stage_platform(origin, word)?),
             None => None,
         };
         if let Some(name) = &stage.name {
@@ -178,8 +182,10 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    fn stage_platform(&self, word: &distil_dockerfile::Word) -> Result<Platform> {
-        let text = self.expand_global(word)?;
+    fn stage_platform(&self, origin: &dockerfile::Stage, word: &dockerfile::Word) -> Result<Platform> {
+        let expansion = self.expand_from(origin, word)?;
+        self.lint_platform(origin, word, &expansion);
+        let text = expansion.text;
         if text.is_empty() {
             return Err(
                 Diagnostic::new(format!("the platform `{}` is empty", word.value), word.span).with_help(
