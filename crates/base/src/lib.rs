@@ -11,6 +11,7 @@
 //! 3. [`selection::select`] chooses the exact packages from signed indexes.
 
 pub mod debian_image;
+pub mod names;
 pub mod recipe;
 pub mod selection;
 

@@ -1,0 +1,261 @@
+//! A recipe with all that it extends.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::builtin;
+use super::compose::compose;
+use super::error::RecipeError;
+use super::fields::Section;
+use super::part::{ARCHITECTURES, Part, SourceText, Statement};
+use super::spec::{ImageSpec, Variant};
+use super::yaml::MAX_SIZE;
+use super::{Recipe, builtins};
+use crate::nearest;
+use crate::release::DebianRelease;
+
+/// For what a chain is composed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// Release; `None` for the newest that the recipe is for.
+    pub release: Option<DebianRelease>,
+    /// Debian's name of the architecture.
+    pub architecture: &'a str,
+    /// Variant.
+    pub variant: Variant,
+}
+
+/// A recipe with all that it extends, and the keyrings that they name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipeChain {
+    /// The one that extends none first.
+    recipes: Vec<Recipe>,
+    /// Contents of keyring files, by recipe file and the name that stands in it.
+    keyrings: BTreeMap<(String, String), Vec<u8>>,
+    is_builtin: bool,
+}
+
+impl RecipeChain {
+    /// A built-in recipe: `java17`.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn builtin(name: &str) -> Result<RecipeChain, RecipeError> {
+        let Some(recipe) = builtin::parsed(name) else {
+            let section = Section::top(name);
+            return Err(unknown(&section, 0, name));
+        };
+        RecipeChain::complete(recipe?, None)
+    }
+
+    /// Reads the recipe file at `path`, those that it extends, and the keyrings
+    /// that they name, all relative to the file that names them.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no recipe.
+    pub fn open(path: &Path) -> Result<RecipeChain, RecipeError> {
+        let recipe = read_recipe(path)?;
+        RecipeChain::complete(recipe, Some(path))
+    }
+
+    fn complete(recipe: Recipe, path: Option<&Path>) -> Result<RecipeChain, RecipeError> {
+        let mut chain = RecipeChain {
+            recipes: Vec::new(),
+            keyrings: BTreeMap::new(),
+            is_builtin: path.is_none(),
+        };
+        let mut next = Some((recipe, path.map(Path::to_owned)));
+        while let Some((recipe, path)) = next {
+            chain.read_keyrings(&recipe, path.as_deref())?;
+            next = parent(&recipe, path.as_deref())?;
+            if let Some((parent, _)) = &next
+                && (chain.recipes.iter().any(|one| one.file == parent.file) || parent.file == recipe.file)
+            {
+                let line = recipe.extends.as_ref().map_or(1, |(_, line)| *line);
+                return Err(RecipeError::Cycle {
+                    place: Section::top(&recipe.file).place(line),
+                    name: parent.name.clone(),
+                });
+            }
+            chain.recipes.push(recipe);
+        }
+        chain.recipes.reverse();
+        Ok(chain)
+    }
+
+    fn read_keyrings(&mut self, recipe: &Recipe, path: Option<&Path>) -> Result<(), RecipeError> {
+        let Some(path) = path else { return Ok(()) };
+        let mut named = Vec::new();
+        sources(&recipe.part, &mut named);
+        for source in named {
+            let bytes = read_limited(&beside(path, &source.keyring))?;
+            self.keyrings.insert((recipe.file.clone(), source.keyring), bytes);
+        }
+        Ok(())
+    }
+
+    pub(super) fn recipes(&self) -> &[Recipe] {
+        &self.recipes
+    }
+
+    /// The keyring file `name` that `recipe` names.
+    pub(super) fn keyring(&self, recipe: &Recipe, name: &str) -> Option<&[u8]> {
+        let key = (recipe.file.clone(), name.to_owned());
+        self.keyrings.get(&key).map(Vec::as_slice)
+    }
+
+    /// The recipe that was asked for.
+    #[must_use]
+    pub fn recipe(&self) -> &Recipe {
+        // `complete`, which makes all chains, puts at least one in.
+        &self.recipes[self.recipes.len() - 1]
+    }
+
+    /// Whether it came with distil.
+    #[must_use]
+    pub fn is_builtin(&self) -> bool {
+        self.is_builtin
+    }
+
+    /// Releases that all of its recipes are for, the oldest first.
+    #[must_use]
+    pub fn releases(&self) -> Vec<DebianRelease> {
+        let offered = |release: &DebianRelease| self.recipes.iter().all(|one| offers(one, *release));
+        DebianRelease::ALL.into_iter().filter(offered).collect()
+    }
+
+    /// Debian's names of the architectures that it can be composed for.
+    #[must_use]
+    pub fn architectures(&self) -> Vec<&'static str> {
+        ARCHITECTURES.iter().map(|(_, name)| *name).collect()
+    }
+
+    /// Applies the recipes one after the other: in each what holds for all first,
+    /// then what holds for the release, the architecture and the variant.
+    ///
+    /// # Errors
+    /// A release or architecture that it is not for, or parts that contradict
+    /// each other.
+    pub fn compose(&self, request: &Request<'_>) -> Result<ImageSpec, RecipeError> {
+        let releases = self.releases();
+        let release = match request.release {
+            Some(release) if releases.contains(&release) => release,
+            None if !releases.is_empty() => releases[releases.len() - 1],
+            wanted => {
+                let wanted = wanted.map_or("any release", DebianRelease::codename);
+                let offered: Vec<&str> = releases.iter().map(|one| one.codename()).collect();
+                return Err(self.not_offered(wanted, &offered));
+            }
+        };
+        let known = self.architectures();
+        let Some(architecture) = known.iter().find(|one| **one == request.architecture) else {
+            return Err(self.not_offered(request.architecture, &known));
+        };
+        compose(self, release, architecture, request.variant)
+    }
+
+    fn not_offered(&self, wanted: &str, offered: &[&str]) -> RecipeError {
+        RecipeError::NotOffered {
+            name: self.recipe().name.clone(),
+            wanted: format!("`{wanted}`"),
+            offered: if offered.is_empty() {
+                "none".to_owned()
+            } else {
+                format!("`{}`", offered.join("`, `"))
+            },
+        }
+    }
+}
+
+/// A recipe that names releases is for these alone.
+fn offers(recipe: &Recipe, release: DebianRelease) -> bool {
+    if let Some(only) = recipe.release {
+        return only == release;
+    }
+    let parts = recipe.part.statements.iter().find_map(|one| match one {
+        Statement::Releases(parts) => Some(parts),
+        _ => None,
+    });
+    parts.is_none_or(|parts| parts.contains_key(&release))
+}
+
+/// The recipe that `recipe` extends; a file when the name has a slash or ends in `.yaml`.
+fn parent(recipe: &Recipe, path: Option<&Path>) -> Result<Option<(Recipe, Option<PathBuf>)>, RecipeError> {
+    let Some((name, line)) = &recipe.extends else {
+        return Ok(None);
+    };
+    if let Some(found) = builtin::parsed(name) {
+        return Ok(Some((found?, None)));
+    }
+    let is_file = name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml");
+    match path {
+        Some(path) if is_file => {
+            let path = beside(path, name);
+            Ok(Some((read_recipe(&path)?, Some(path))))
+        }
+        _ => Err(unknown(&Section::top(&recipe.file), *line, name)),
+    }
+}
+
+fn unknown(section: &Section<'_>, line: usize, name: &str) -> RecipeError {
+    let names = || builtins().iter().map(|one| one.name);
+    let hint = match nearest::of(name, names()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => {
+            let all: Vec<&str> = names().collect();
+            format!(
+                "built in are `{}`; a file is named with its path, `./{name}.yaml`",
+                all.join("`, `")
+            )
+        }
+    };
+    RecipeError::UnknownRecipe {
+        place: section.place(line),
+        name: name.to_owned(),
+        hint,
+    }
+}
+
+fn sources(part: &Part, found: &mut Vec<SourceText>) {
+    for statement in &part.statements {
+        match statement {
+            Statement::Sources(list) => found.extend(list.iter().cloned()),
+            Statement::Releases(parts) => parts.values().for_each(|part| sources(part, found)),
+            Statement::Architectures(parts) => parts.values().for_each(|part| sources(part, found)),
+            Statement::Variants(parts) => parts.values().for_each(|part| sources(part, found)),
+            _ => {}
+        }
+    }
+}
+
+/// `name` relative to the directory of `file`.
+fn beside(file: &Path, name: &str) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(name)
+}
+
+fn read_recipe(path: &Path) -> Result<Recipe, RecipeError> {
+    let file = path.display().to_string();
+    let bytes = read_limited(path)?;
+    let text = String::from_utf8(bytes).map_err(|_| RecipeError::Syntax {
+        place: Section::top(&file).place(1),
+        problem: "the file is not UTF-8 text".to_owned(),
+    })?;
+    Recipe::parse(&file, &text)
+}
+
+/// Reads at most one byte more than any recipe may have, so that a wrong path to
+/// something huge costs nothing.
+fn read_limited(path: &Path) -> Result<Vec<u8>, RecipeError> {
+    let failed = |source| RecipeError::Read {
+        path: path.display().to_string(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(MAX_SIZE as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    Ok(bytes)
+}

@@ -1,0 +1,354 @@
+//! Applying the recipes of a chain one after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use distil_oci::Digest;
+
+use super::Recipe;
+use super::chain::RecipeChain;
+use super::error::RecipeError;
+use super::excludes::exclude;
+use super::part::{DerivedWord, Part, SourceText, Statement, VARIANTS, VariantWord};
+use super::spec::{
+    Accounts, Derived, ExtraSource, ImageSpec, Layout, Resolve, RunSettings, SpecDirectory, SpecFile,
+    SpecSymlink, Variant,
+};
+use crate::release::DebianRelease;
+
+const BUSYBOX_PACKAGE: &str = "busybox-static";
+const BUSYBOX_DIRECTORY: &str = "/busybox";
+
+/// Composes `chain`; the caller has checked that it is for all three.
+pub(super) fn compose(
+    chain: &RecipeChain,
+    release: DebianRelease,
+    architecture: &'static str,
+    variant: Variant,
+) -> Result<ImageSpec, RecipeError> {
+    let mut composer = Composer {
+        chain,
+        architecture,
+        paths: BTreeMap::new(),
+        spec: empty(chain, release, architecture, variant),
+    };
+    for recipe in chain.recipes() {
+        composer.apply(recipe, &recipe.part)?;
+    }
+    composer.finish()
+}
+
+fn empty(chain: &RecipeChain, release: DebianRelease, architecture: &str, variant: Variant) -> ImageSpec {
+    let recipe = chain.recipe();
+    let name = if chain.is_builtin() {
+        format!("{}-debian{}:{}", recipe.name, release.number(), variant.tag())
+    } else {
+        recipe.name.clone()
+    };
+    ImageSpec {
+        name,
+        recipes: chain.recipes().iter().rev().map(|one| one.file.clone()).collect(),
+        release,
+        architecture: architecture.to_owned(),
+        variant,
+        sources: Vec::new(),
+        packages: Vec::new(),
+        resolve: Resolve::Closure,
+        derived: Vec::new(),
+        inputs: Vec::new(),
+        accounts: Accounts::default(),
+        files: Vec::new(),
+        directories: Vec::new(),
+        symlinks: Vec::new(),
+        excludes: Vec::new(),
+        run: RunSettings::default(),
+        notes: Vec::new(),
+        differs: None,
+        merged_usr: release != DebianRelease::Bookworm,
+        layout: Layout::Merged,
+    }
+}
+
+/// What stands at a path of the image; the last recipe to name it wins.
+enum Entry {
+    File(SpecFile),
+    Directory(SpecDirectory),
+    Symlink(SpecSymlink),
+}
+
+struct Composer<'a> {
+    chain: &'a RecipeChain,
+    architecture: &'static str,
+    paths: BTreeMap<String, Entry>,
+    spec: ImageSpec,
+}
+
+impl Composer<'_> {
+    fn apply(&mut self, recipe: &Recipe, part: &Part) -> Result<(), RecipeError> {
+        for statement in &part.statements {
+            match statement {
+                Statement::Sources(sources) => self.sources(recipe, sources)?,
+                Statement::Releases(parts) => self.apply_one(recipe, parts.get(&self.spec.release))?,
+                Statement::Architectures(parts) => {
+                    self.apply_one(recipe, parts.get(self.architecture))?;
+                }
+                Statement::Variants(parts) => {
+                    for (_, word) in VARIANTS {
+                        if self.has(word) {
+                            self.apply_one(recipe, parts.get(&word))?;
+                        }
+                    }
+                }
+                Statement::Without(packages) => self.without(recipe, packages)?,
+                Statement::Files(_) | Statement::Directories(_) | Statement::Symlinks(_) => {
+                    self.paths(statement);
+                }
+                other => self.set(other),
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_one(&mut self, recipe: &Recipe, part: Option<&Part>) -> Result<(), RecipeError> {
+        part.map_or(Ok(()), |part| self.apply(recipe, part))
+    }
+
+    fn has(&self, word: VariantWord) -> bool {
+        let variant = self.spec.variant;
+        match word {
+            VariantWord::Slim => variant.slim,
+            VariantWord::Debug => variant.debug,
+            VariantWord::Nonroot => variant.nonroot,
+        }
+    }
+
+    fn set(&mut self, statement: &Statement) {
+        let spec = &mut self.spec;
+        match statement {
+            Statement::Packages(packages) => spec.packages.extend(packages.iter().cloned()),
+            Statement::Resolve(resolve) => spec.resolve = *resolve,
+            Statement::Derived(words) => words.iter().for_each(|word| derive(&mut spec.derived, *word)),
+            Statement::Inputs(inputs) => {
+                for input in inputs {
+                    spec.inputs.retain(|one| one.name != input.name);
+                    spec.inputs.push(input.clone());
+                }
+            }
+            Statement::Users(users) => {
+                for user in users {
+                    spec.accounts.users.retain(|one| one.name != user.name);
+                    spec.accounts.users.push(user.clone());
+                }
+            }
+            Statement::Groups(groups) => {
+                for group in groups {
+                    spec.accounts.groups.retain(|one| one.name != group.name);
+                    spec.accounts.groups.push(group.clone());
+                }
+            }
+            Statement::Excludes(words) => {
+                for word in words {
+                    if !spec.excludes.iter().any(|one| one.name == *word) {
+                        spec.excludes.push(exclude(word));
+                    }
+                }
+            }
+            Statement::Notes(notes) => spec.notes.extend(notes.iter().cloned()),
+            Statement::Differs(text) => spec.differs = Some(text.clone()),
+            Statement::MergedUsr(merged) => spec.merged_usr = *merged,
+            Statement::Layout(layout) => spec.layout = *layout,
+            other => set_run(&mut spec.run, other),
+        }
+    }
+
+    fn without(&mut self, recipe: &Recipe, packages: &[String]) -> Result<(), RecipeError> {
+        for name in packages {
+            let before = self.spec.packages.len();
+            self.spec.packages.retain(|one| one != name);
+            if self.spec.packages.len() == before {
+                return Err(RecipeError::Conflict {
+                    file: recipe.file.clone(),
+                    problem: format!("`without` names `{name}`, which no recipe above it has in `packages`"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn sources(&mut self, recipe: &Recipe, sources: &[SourceText]) -> Result<(), RecipeError> {
+        for source in sources {
+            let keyring = self.chain.keyring(recipe, &source.keyring);
+            let keyring = keyring.ok_or_else(|| RecipeError::Conflict {
+                file: recipe.file.clone(),
+                problem: format!(
+                    "line {}: keyring `{}` can only be read beside a recipe file",
+                    source.line, source.keyring
+                ),
+            })?;
+            self.spec.sources.push(ExtraSource {
+                url: source.url.clone(),
+                suite: source.suite.clone(),
+                components: source.components.clone(),
+                keyring_digest: Digest::sha256(keyring),
+                keyring: keyring.to_vec(),
+            });
+        }
+        Ok(())
+    }
+
+    fn paths(&mut self, statement: &Statement) {
+        match statement {
+            Statement::Files(files) => {
+                for file in files {
+                    self.paths.insert(file.path.clone(), Entry::File(file.clone()));
+                }
+            }
+            Statement::Directories(directories) => {
+                for one in directories {
+                    self.paths.insert(one.path.clone(), Entry::Directory(one.clone()));
+                }
+            }
+            Statement::Symlinks(links) => {
+                for link in links {
+                    self.paths.insert(link.path.clone(), Entry::Symlink(link.clone()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(mut self) -> Result<ImageSpec, RecipeError> {
+        let problem = self.contradiction();
+        for entry in self.paths.into_values() {
+            match entry {
+                Entry::File(file) => self.spec.files.push(file),
+                Entry::Directory(directory) => self.spec.directories.push(directory),
+                Entry::Symlink(link) => self.spec.symlinks.push(link),
+            }
+        }
+        self.spec.packages.sort();
+        self.spec.packages.dedup();
+        self.spec.run.labels.sort();
+        self.spec.run.annotations.sort();
+        match problem {
+            None => Ok(self.spec),
+            Some(problem) => Err(RecipeError::Conflict {
+                file: self.chain.recipe().file.clone(),
+                problem,
+            }),
+        }
+    }
+
+    /// A path below one that is a file or a link, or a number given twice.
+    fn contradiction(&self) -> Option<String> {
+        for path in self.paths.keys() {
+            let above = path.match_indices('/').map(|(at, _)| &path[..at]);
+            for parent in above.skip(1) {
+                if matches!(self.paths.get(parent), Some(Entry::File(_) | Entry::Symlink(_))) {
+                    return Some(format!(
+                        "`{path}` lies below `{parent}`, which is not a directory"
+                    ));
+                }
+            }
+        }
+        let accounts = &self.spec.accounts;
+        twice(
+            "uid",
+            accounts.users.iter().map(|one| (one.uid, one.name.as_str())),
+        )
+        .or_else(|| {
+            twice(
+                "gid",
+                accounts.groups.iter().map(|one| (one.gid, one.name.as_str())),
+            )
+        })
+    }
+}
+
+fn twice<'n>(what: &str, accounts: impl Iterator<Item = (u32, &'n str)>) -> Option<String> {
+    let mut seen = BTreeSet::new();
+    for (id, name) in accounts {
+        if !seen.insert(id) {
+            return Some(format!("`{name}` has {what} {id}, which another account has too"));
+        }
+    }
+    None
+}
+
+fn derive(derived: &mut Vec<Derived>, word: DerivedWord) {
+    let bundle = derived.iter_mut().find_map(|one| match one {
+        Derived::CaBundle { java_keystore } => Some(java_keystore),
+        _ => None,
+    });
+    let new = match (word, bundle) {
+        (DerivedWord::CaBundle, Some(_)) => return,
+        (DerivedWord::JavaKeystore, Some(keystore)) => {
+            *keystore = true;
+            return;
+        }
+        (DerivedWord::CaBundle, None) => Derived::CaBundle { java_keystore: false },
+        (DerivedWord::JavaKeystore, None) => Derived::CaBundle { java_keystore: true },
+        (DerivedWord::CUtf8Locale, _) => Derived::CUtf8Locale,
+        (DerivedWord::LdSoCache, _) => Derived::LdSoCache,
+        (DerivedWord::Busybox, _) => Derived::Busybox {
+            package: BUSYBOX_PACKAGE.to_owned(),
+            directory: BUSYBOX_DIRECTORY.to_owned(),
+        },
+    };
+    if !derived.contains(&new) {
+        derived.push(new);
+    }
+}
+
+fn set_run(run: &mut RunSettings, statement: &Statement) {
+    match statement {
+        Statement::Environment(pairs) => {
+            for (name, value) in pairs {
+                let value = expand(value, &run.environment);
+                put(&mut run.environment, name, value);
+            }
+        }
+        Statement::Entrypoint(words) => {
+            run.entrypoint.clone_from(words);
+            // As in Docker: a new entrypoint has no use for the old one's arguments.
+            run.cmd.clear();
+        }
+        Statement::Cmd(words) => run.cmd.clone_from(words),
+        Statement::User(user) => run.user.clone_from(user),
+        Statement::Workdir(path) => run.workdir.clone_from(path),
+        Statement::Labels(pairs) => pairs
+            .iter()
+            .for_each(|(name, value)| put(&mut run.labels, name, value.clone())),
+        Statement::Annotations(pairs) => pairs
+            .iter()
+            .for_each(|(name, value)| put(&mut run.annotations, name, value.clone())),
+        _ => {}
+    }
+}
+
+fn put(pairs: &mut Vec<(String, String)>, name: &str, value: String) {
+    match pairs.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => *old = value,
+        None => pairs.push((name.to_owned(), value)),
+    }
+}
+
+/// Puts what is known in place of `${NAME}`; a name that is not set stays as it
+/// is written, and so does `${version:PACKAGE}`.
+fn expand(value: &str, known: &[(String, String)]) -> String {
+    let mut expanded = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some(at) = rest.find("${") {
+        let (before, after) = rest.split_at(at);
+        expanded.push_str(before);
+        let end = after.find('}').map_or(after.len(), |end| end + 1);
+        let reference = &after[..end];
+        let name = reference.trim_start_matches("${").trim_end_matches('}');
+        match known.iter().find(|(one, _)| one == name) {
+            Some((_, value)) => expanded.push_str(value),
+            None => expanded.push_str(reference),
+        }
+        rest = &after[end..];
+    }
+    expanded.push_str(rest);
+    expanded
+}
