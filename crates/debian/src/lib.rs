@@ -17,6 +17,7 @@ mod filter;
 mod http;
 mod index;
 mod keyring;
+mod package_store;
 mod release;
 mod resolve;
 mod sources;
@@ -26,11 +27,14 @@ mod unpack;
 pub use archive::{AcceptedRelease, Archive, ArchiveError, Indexes, PackageFile, SnapshotMirror};
 pub use cache::{CacheError, DownloadCache, Expected, RememberedRelease};
 pub use database::write_database;
-pub use deb::{ControlFiles, DebError, DebFile};
+pub use deb::{ControlFiles, DebError, DebFile, PackageIdentity};
 pub use fetcher::{Changed, FetchError, FetchRequest, FetchSink, Fetcher, FileFetcher, Validators};
 pub use filter::PathFilter;
 pub use index::{IndexError, Package, PackageId, PackageIndex};
 pub use keyring::{Keyring, RejectedSignature, SignatureError, VerifiedText};
+pub use package_store::{
+    PackageEntry, PackageEntryKind, PackageStore, PackageStoreError, StoredPackage, WantedPackage,
+};
 pub use release::{IndexFile, Release, ReleaseError};
 pub use resolve::{ResolveError, resolve};
 pub use sources::{

@@ -13,7 +13,7 @@ use distil_rootfs::{RootDir, TreeError};
 use rustix::fs::Mode;
 use thiserror::Error;
 
-use crate::deb::{ControlFiles, DebError, DebFile};
+use crate::deb::{ControlFiles, DebError, DebFile, Meta};
 use crate::filter::PathFilter;
 use crate::relation;
 
@@ -99,14 +99,6 @@ pub struct UnpackedPackage {
 struct DirectoryEntry {
     path: PathBuf,
     meta: Meta,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Meta {
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    mtime: i64,
 }
 
 /// Everything one package brought.

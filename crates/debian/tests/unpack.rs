@@ -5,8 +5,9 @@
     reason = "a test fails by panicking and tells what it skips"
 )]
 
+mod packages;
+
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -14,6 +15,8 @@ use std::sync::atomic::AtomicBool;
 use distil_debian::{
     DebFile, PathFilter, UnpackError, UnpackOptions, UnpackedPackage, unpack, write_database,
 };
+
+use packages::{DIR, Entry, FILE, LINK, SYMLINK, deb};
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -93,62 +96,6 @@ fn unpacks_every_compression_and_writes_the_database() {
     let script = fs::metadata(root.join("var/lib/dpkg/info/app:amd64.postinst")).unwrap();
     assert_eq!(script.permissions().mode() & 0o777, 0o755);
 }
-
-/// One entry of a package: type, path, link target or content.
-type Entry<'a> = (tar::EntryType, &'a str, &'a str);
-
-fn tarball(entries: &[Entry<'_>]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (kind, path, content) in entries {
-        let mut header = tar::Header::new_gnu();
-        header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
-        header.set_entry_type(*kind);
-        header.set_mode(if kind.is_dir() { 0o755 } else { 0o644 });
-        header.set_mtime(1_600_000_000);
-        header.set_uid(0);
-        header.set_gid(0);
-        let body = if kind.is_file() { content.as_bytes() } else { &[] };
-        if kind.is_symlink() || kind.is_hard_link() {
-            header.as_gnu_mut().unwrap().linkname[..content.len()].copy_from_slice(content.as_bytes());
-        }
-        header.set_size(body.len() as u64);
-        header.set_cksum();
-        builder.append(&header, body).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
-fn deb(directory: &Path, name: &str, control: &str, entries: &[Entry<'_>]) -> PathBuf {
-    let control = format!("Package: {name}\nVersion: 1\nArchitecture: all\n{control}");
-    let control = tarball(&[(tar::EntryType::Regular, "./control", &control)]);
-    let path = directory.join(format!("{name}.deb"));
-    let mut file = fs::File::create(&path).unwrap();
-    file.write_all(b"!<arch>\n").unwrap();
-    for (member, content) in [
-        ("debian-binary", &b"2.0\n"[..]),
-        ("control.tar", &control),
-        ("data.tar", &tarball(entries)),
-    ] {
-        writeln!(
-            file,
-            "{member:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`",
-            0,
-            0,
-            0,
-            100_644,
-            content.len()
-        )
-        .unwrap();
-        file.write_all(content).unwrap();
-        file.write_all(&b"\n"[..content.len() % 2]).unwrap();
-    }
-    path
-}
-
-const FILE: tar::EntryType = tar::EntryType::Regular;
-const DIR: tar::EntryType = tar::EntryType::Directory;
-const SYMLINK: tar::EntryType = tar::EntryType::Symlink;
-const LINK: tar::EntryType = tar::EntryType::Link;
 
 #[test]
 fn stays_inside_the_target() {

@@ -1,7 +1,8 @@
-//! Downloads that are kept for the next time: package indexes and packages.
+//! Downloads that are kept for the next time: package indexes, packages as they came and unpacked.
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{StoreError, io_error};
@@ -27,7 +28,7 @@ impl Store {
         self.lock(LOCK, LockMode::Shared)
     }
 
-    /// Bytes of downloads that [`Store::clear_downloads`] would delete.
+    /// Bytes of downloads that [`Store::clear_downloads`] would free.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -39,7 +40,7 @@ impl Store {
         Ok(size)
     }
 
-    /// Deletes the downloads and gives their bytes; 0 while somebody uses them.
+    /// Deletes the downloads and gives the bytes that this frees; 0 while somebody uses them.
     ///
     /// # Errors
     /// When they cannot be deleted.
@@ -83,7 +84,9 @@ fn bytes_below(path: &Path) -> io::Result<u64> {
         Err(error) => return gone(error),
     };
     if !metadata.is_dir() {
-        return Ok(metadata.len());
+        // A file that a layer has too is counted there, and deleting it here frees nothing.
+        let shared = metadata.nlink() > 1;
+        return Ok(if shared { 0 } else { metadata.len() });
     }
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
@@ -109,6 +112,10 @@ mod tests {
             fs::create_dir_all(store.downloads_dir().join(name)).unwrap();
             fs::write(store.downloads_dir().join(name).join("file"), "12345").unwrap();
         }
+        assert_eq!(store.downloads_size().unwrap(), 5);
+        let shared = store.downloads_dir().join("sha256/shared");
+        fs::write(&shared, "a layer has it too").unwrap();
+        fs::hard_link(&shared, store.root().join("tmp/shared")).unwrap();
         assert_eq!(store.downloads_size().unwrap(), 5);
         let used = store.use_downloads().unwrap();
         assert_eq!(store.clear_downloads().unwrap(), 0);

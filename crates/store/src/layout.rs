@@ -9,7 +9,7 @@
 //!   snapshots/ID/work  overlay's work directory, only while the layer is being written
 //!   leases/ID          flocked for as long as the holder lives
 //!   locks/NAME         flocked for as long as the holder lives
-//!   downloads/         indexes and packages of Debian archives, kept for the next base
+//!   downloads/         indexes and packages of Debian archives, kept for the next base; unpacked ones too
 //!   tmp/SESSION/       flocked directory of one store handle: unfinished files, refuse
 //! ```
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,8 +13,8 @@ use distil_rootfs::RootDir;
 use md5::{Digest as _, Md5};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
-use super::{DirectoryEntry, Meta, Outcome, UnpackError, UnpackOptions};
-use crate::deb::{DebError, DebFile};
+use super::{DirectoryEntry, Outcome, UnpackError, UnpackOptions};
+use crate::deb::{Content, DataEntry, DebFile, EntryType, Meta};
 
 /// Owner, mode and time, in the order that keeps set-id bits. `fd` may be `O_PATH`.
 pub(super) fn apply_meta(fd: &OwnedFd, meta: &Meta) -> rustix::io::Result<()> {
@@ -50,7 +50,6 @@ pub(super) struct Unpacker<'a> {
     options: &'a UnpackOptions<'a>,
     name: String,
     last_parent: Option<(PathBuf, Arc<OwnedFd>)>,
-    buffer: Vec<u8>,
 }
 
 impl<'a> Unpacker<'a> {
@@ -60,7 +59,6 @@ impl<'a> Unpacker<'a> {
             options,
             name: String::new(),
             last_parent: None,
-            buffer: vec![0; 128 << 10],
         }
     }
 
@@ -72,33 +70,26 @@ impl<'a> Unpacker<'a> {
         self.name.clone_from(&outcome.package.name);
         let conffiles: BTreeSet<String> = control.conffiles().into_iter().collect();
         outcome.package.control = control;
-        let damaged = |source| DebError::Io {
-            path: deb.path().to_owned(),
-            source,
-        };
-        let mut archive = tar::Archive::new(deb.data()?);
-        for entry in archive.entries().map_err(damaged)? {
+        deb.each_entry(self.options.threads, |entry, content| {
             if self.options.cancel.load(Ordering::Relaxed) {
                 return Err(UnpackError::Cancelled);
             }
-            let mut entry = entry.map_err(damaged)?;
-            self.entry(&mut entry, &conffiles, only, &mut outcome)?;
-        }
+            self.entry(&entry, content, &conffiles, only, &mut outcome)
+        })?;
         Ok(outcome)
     }
 
-    fn entry<R: Read>(
+    fn entry(
         &mut self,
-        entry: &mut tar::Entry<'_, R>,
+        entry: &DataEntry,
+        content: &mut Content<'_>,
         conffiles: &BTreeSet<String>,
         only: Option<&Path>,
         outcome: &mut Outcome,
     ) -> Result<(), UnpackError> {
-        let raw = entry.path_bytes().into_owned();
-        let path = self.clean(&raw)?;
-        let kind = entry.header().entry_type();
+        let path = absolute(&entry.path);
         outcome.package.list.push(listed(&path));
-        let is_parent = kind.is_dir() || kind.is_symlink();
+        let is_parent = matches!(entry.kind, EntryType::Directory | EntryType::Symlink);
         if self.options.filter.skips(path.as_os_str().as_bytes(), is_parent) {
             return Ok(());
         }
@@ -108,32 +99,31 @@ impl<'a> Unpacker<'a> {
             Some(_) => self.remove(&actual)?,
             None => {}
         }
-        let meta = self.meta(entry, &path)?;
-        match kind {
-            tar::EntryType::Directory => {
+        let meta = entry.meta;
+        match entry.kind {
+            EntryType::Directory => {
                 if self.directory(&actual, &path)? {
                     outcome.directories.push(DirectoryEntry { path: actual, meta });
                 }
-                return Ok(());
             }
-            tar::EntryType::Regular | tar::EntryType::Continuous => {
+            EntryType::File => {
                 let key = String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned();
                 let mut md5 = conffiles.contains(&key).then(Md5::new);
-                let created = self.file(entry, &actual, &meta, md5.as_mut())?;
+                let created = self.file(content, &actual, &meta, md5.as_mut())?;
                 if let Some(md5) = md5 {
                     outcome.package.conffiles.insert(key, hex(&md5.finalize()));
                 }
                 record(outcome, actual, created);
             }
-            tar::EntryType::Symlink => {
-                let created = self.symlink(entry, &actual, &meta)?;
+            EntryType::Symlink => {
+                let target = PathBuf::from(OsString::from_vec(entry.link.clone()));
+                let created = self.symlink(&target, &actual, &meta)?;
                 record(outcome, actual, created);
             }
-            tar::EntryType::Link => {
-                let created = self.hard_link(entry, &actual, &path)?;
+            EntryType::HardLink => {
+                let created = self.hard_link(&absolute(&entry.link), &actual, &path)?;
                 record(outcome, actual, created);
             }
-            _ => return Err(self.refuse(&path, "it is neither a file, a directory nor a link")),
         }
         Ok(())
     }
@@ -154,22 +144,6 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    /// The absolute path of an entry name; one that leads upwards is refused.
-    fn clean(&self, raw: &[u8]) -> Result<PathBuf, UnpackError> {
-        let mut path = PathBuf::from("/");
-        for component in Path::new(OsStr::from_bytes(raw)).components() {
-            match component {
-                Component::Normal(name) => path.push(name),
-                Component::CurDir | Component::RootDir => {}
-                Component::ParentDir | Component::Prefix(_) => {
-                    let shown = Path::new(OsStr::from_bytes(raw));
-                    return Err(self.refuse(shown, "its path leads out of the target"));
-                }
-            }
-        }
-        Ok(path)
-    }
-
     /// The path with a merged top directory replaced by where it leads.
     fn merged(&self, path: &Path) -> PathBuf {
         let relative = path.strip_prefix("/").unwrap_or(path);
@@ -184,20 +158,6 @@ impl<'a> Unpacker<'a> {
         } else {
             path.to_owned()
         }
-    }
-
-    fn meta<R: Read>(&self, entry: &tar::Entry<'_, R>, path: &Path) -> Result<Meta, UnpackError> {
-        let header = entry.header();
-        let read = || -> io::Result<Meta> {
-            let small = |id: u64| u32::try_from(id).map_err(|_| io::Error::from(io::ErrorKind::InvalidData));
-            Ok(Meta {
-                mode: header.mode()? & 0o7777,
-                uid: small(header.uid()?)?,
-                gid: small(header.gid()?)?,
-                mtime: i64::try_from(header.mtime()?).map_err(|_| io::ErrorKind::InvalidData)?,
-            })
-        };
-        read().map_err(|error| self.failed(path, error))
     }
 
     /// Opens the directory of `path`, made with mode 0755 where it is missing.
@@ -249,9 +209,9 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Writes a file; `false` when there is one already.
-    fn file<R: Read>(
+    fn file(
         &mut self,
-        entry: &mut tar::Entry<'_, R>,
+        content: &mut Content<'_>,
         path: &Path,
         meta: &Meta,
         mut md5: Option<&mut Md5>,
@@ -265,19 +225,12 @@ impl<'a> Unpacker<'a> {
             Err(error) => return Err(self.failed(path, error)),
         };
         let mut file = std::fs::File::from(fd);
-        loop {
-            let length = entry
-                .read(&mut self.buffer)
-                .map_err(|error| self.failed(path, error))?;
-            if length == 0 {
-                break;
-            }
+        content.each_piece(|bytes| {
             if let Some(md5) = md5.as_deref_mut() {
-                md5.update(&self.buffer[..length]);
+                md5.update(bytes);
             }
-            file.write_all(&self.buffer[..length])
-                .map_err(|error| self.failed(path, error))?;
-        }
+            file.write_all(bytes).map_err(|error| self.failed(path, error))
+        })?;
         let finish = || -> rustix::io::Result<()> {
             rustix::fs::fchown(
                 &file,
@@ -291,18 +244,12 @@ impl<'a> Unpacker<'a> {
         Ok(true)
     }
 
-    fn symlink<R: Read>(
-        &mut self,
-        entry: &tar::Entry<'_, R>,
-        path: &Path,
-        meta: &Meta,
-    ) -> Result<bool, UnpackError> {
-        let target = self.link_target(entry, path)?;
+    fn symlink(&mut self, target: &Path, path: &Path, meta: &Meta) -> Result<bool, UnpackError> {
         let place = self.place(path)?;
         match rustix::fs::symlinkat(target.as_os_str(), &place.parent, &place.name) {
             Ok(()) => {}
             // A package may bring a link that was made for the merged tree.
-            Err(rustix::io::Errno::EXIST) if self.is_merged_link(path, &target) => {}
+            Err(rustix::io::Errno::EXIST) if self.is_merged_link(path, target) => {}
             Err(rustix::io::Errno::EXIST) => return Ok(false),
             Err(error) => return Err(self.failed(path, error)),
         }
@@ -321,18 +268,11 @@ impl<'a> Unpacker<'a> {
         self.options.merged_usr.iter().any(merged)
     }
 
-    fn hard_link<R: Read>(
-        &mut self,
-        entry: &tar::Entry<'_, R>,
-        path: &Path,
-        shown: &Path,
-    ) -> Result<bool, UnpackError> {
-        let raw = self.link_target(entry, path)?;
-        let target = self.clean(raw.as_os_str().as_bytes())?;
+    fn hard_link(&mut self, target: &Path, path: &Path, shown: &Path) -> Result<bool, UnpackError> {
         if self.options.filter.skips(target.as_os_str().as_bytes(), false) {
             return Err(self.refuse(shown, "it is a hard link to a file that is excluded"));
         }
-        let target = self.merged(&target);
+        let target = self.merged(target);
         let from = self.place(&target)?;
         let to = self.place(path)?;
         let flags = AtFlags::empty();
@@ -342,12 +282,11 @@ impl<'a> Unpacker<'a> {
             Err(error) => Err(self.failed(shown, error)),
         }
     }
+}
 
-    fn link_target<R: Read>(&self, entry: &tar::Entry<'_, R>, path: &Path) -> Result<PathBuf, UnpackError> {
-        let target = entry.link_name_bytes().filter(|target| !target.is_empty());
-        let target = target.ok_or_else(|| self.refuse(path, "it is a link to nowhere"))?;
-        Ok(PathBuf::from(OsString::from_vec(target.into_owned())))
-    }
+/// The path of an entry in the file tree of an image.
+fn absolute(path: &[u8]) -> PathBuf {
+    Path::new("/").join(OsStr::from_bytes(path))
 }
 
 fn record(outcome: &mut Outcome, path: PathBuf, created: bool) {

@@ -1,0 +1,90 @@
+//! Decoding the members of a `.deb`.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Take};
+
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{MtStreamBuilder, Stream};
+
+/// Memory that decoding one package may take: a dictionary of 64 MiB, which is the
+/// largest that xz presets make, and some.
+const MAX_MEMORY: u64 = 96 << 20;
+/// Packed members from this size on are worth a thread for each block: blocks hold 24 MiB
+/// as dpkg makes them, and smaller members have only one.
+const LARGE: u64 = 4 << 20;
+
+/// The packed bytes of a member.
+pub(super) type Packed = BufReader<Take<File>>;
+
+/// Packed bytes being decoded.
+pub(crate) struct Decoder(Format);
+
+enum Format {
+    Plain(Packed),
+    Xz(XzDecoder<Packed>),
+    Gzip(Box<flate2::bufread::MultiGzDecoder<Packed>>),
+    Bzip2(bzip2::bufread::MultiBzDecoder<Packed>),
+    Zstd(zstd::stream::read::Decoder<'static, Packed>),
+}
+
+impl Decoder {
+    /// Decodes a member of `size` bytes whose name ends in `suffix`, with up to `threads`
+    /// threads; `None` when the compression is not known.
+    pub(super) fn new(
+        suffix: &str,
+        packed: Packed,
+        size: u64,
+        threads: usize,
+    ) -> io::Result<Option<Decoder>> {
+        Ok(Some(Decoder(match suffix {
+            "" => Format::Plain(packed),
+            ".xz" => Format::Xz(XzDecoder::new_stream(packed, xz(size, threads)?)),
+            ".lzma" => Format::Xz(XzDecoder::new_stream(
+                packed,
+                Stream::new_lzma_decoder(MAX_MEMORY)?,
+            )),
+            ".gz" => Format::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(packed))),
+            ".bz2" => Format::Bzip2(bzip2::bufread::MultiBzDecoder::new(packed)),
+            ".zst" => Format::Zstd(zstd::stream::read::Decoder::with_buffer(packed)?),
+            _ => return Ok(None),
+        })))
+    }
+
+    /// Whether packed bytes follow what was decoded. To be asked at the end.
+    pub(super) fn has_rest(self) -> io::Result<bool> {
+        let mut packed = match self.0 {
+            Format::Plain(packed) => packed,
+            Format::Xz(decoder) => decoder.into_inner(),
+            Format::Gzip(decoder) => decoder.into_inner(),
+            Format::Bzip2(decoder) => decoder.into_inner(),
+            Format::Zstd(decoder) => decoder.finish(),
+        };
+        Ok(!packed.fill_buf()?.is_empty())
+    }
+}
+
+impl Read for Decoder {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Format::Plain(packed) => packed.read(buffer),
+            Format::Xz(decoder) => decoder.read(buffer),
+            Format::Gzip(decoder) => decoder.read(buffer),
+            Format::Bzip2(decoder) => decoder.read(buffer),
+            Format::Zstd(decoder) => decoder.read(buffer),
+        }
+    }
+}
+
+/// Blocks of large members are decoded side by side, as far as memory goes.
+fn xz(size: u64, threads: usize) -> io::Result<Stream> {
+    if size < LARGE || threads < 2 {
+        return Ok(Stream::new_stream_decoder(MAX_MEMORY, 0)?);
+    }
+    let threads = u32::try_from(threads).unwrap_or(u32::MAX).min(16);
+    let stream = MtStreamBuilder::new()
+        .threads(threads)
+        .memlimit_threading(MAX_MEMORY)
+        .memlimit_stop(MAX_MEMORY)
+        .decoder()?;
+    Ok(stream)
+}
