@@ -8,9 +8,11 @@
 //!    distil brings along, and [`names`] says which image names they cover.
 //! 2. A [`recipe::RecipeChain`] composes it and what it extends, for one release,
 //!    variant and architecture, to an [`recipe::ImageSpec`].
-//! 3. [`selection::select`] chooses the exact packages from signed indexes.
+//! 3. [`selection::select`] chooses the exact packages from signed indexes, or a
+//!    [`lock::Lockfile`] gives those that were chosen before.
 
 pub mod debian_image;
+pub mod lock;
 pub mod names;
 pub mod recipe;
 pub mod selection;

@@ -247,6 +247,14 @@ impl PackageIndex {
         PackageIndex::new(compacted?)
     }
 
+    /// Reads one packed `Packages` file; its compression is told by the end of `name`.
+    ///
+    /// # Errors
+    /// When it cannot be read or decoded.
+    pub fn from_packed(file: &Path, name: &str) -> Result<PackageIndex, IndexError> {
+        PackageIndex::new(vec![decode(file, name)?])
+    }
+
     fn order(&self, a: PackageId, b: PackageId) -> Ordering {
         let (first, second) = (self.package(a), self.package(b));
         first
@@ -306,6 +314,15 @@ impl PackageIndex {
         let at = self.by_name.partition_point(|id| self.package(*id).name() < name);
         let id = *self.by_name.get(at)?;
         (self.package(id).name() == name).then_some(id)
+    }
+
+    /// All versions of the package `name`, the newest first.
+    #[must_use]
+    pub fn versions(&self, name: &str) -> &[PackageId] {
+        let start = self.by_name.partition_point(|id| self.package(*id).name() < name);
+        let rest = &self.by_name[start..];
+        let count = rest.partition_point(|id| self.package(*id).name() == name);
+        &rest[..count]
     }
 
     /// The newest version of every package, in the order of the names.
@@ -500,6 +517,10 @@ mod tests {
         let b = index.package(index.find("b").unwrap());
         assert_eq!(b.depends().unwrap().len(), 2);
         assert_eq!(index.find("c"), None);
+        let versions = index.versions("a").iter();
+        let versions: Vec<&str> = versions.map(|id| index.package(*id).version()).collect();
+        assert_eq!(versions, ["1.10", "1.9"]);
+        assert!(index.versions("c").is_empty());
     }
 
     #[test]
