@@ -227,11 +227,11 @@ proptest! {
 
     #[test]
     fn never_panics(at in 0..WHOLE.len(), length in 0usize..40, by in "\\PC{0,6}|[\\[\\]\"=\n{}0-9]{0,6}") {
-        if let (Some(before), Some(after)) = (WHOLE.get(..at), WHOLE.get(at + length..)) {
-            if let Ok(lockfile) = Lockfile::parse(&format!("{before}{by}{after}")) {
-                // What is read is written in a form that reads the same.
-                prop_assert_eq!(Lockfile::parse(&lockfile.to_text()).unwrap(), lockfile);
-            }
+        if let (Some(before), Some(after)) = (WHOLE.get(..at), WHOLE.get(at + length..))
+            && let Ok(lockfile) = Lockfile::parse(&format!("{before}{by}{after}"))
+        {
+            // What is read is written in a form that reads the same.
+            prop_assert_eq!(Lockfile::parse(&lockfile.to_text()).unwrap(), lockfile);
         }
     }
 
