@@ -30,7 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "export",
         &["layer", "oci", "registry", "rootfs", "snapshot", "store"],
     ),
-    ("base", &["debian", "layer", "oci", "rootfs", "store"]),
+    ("base", &["debian", "elf", "layer", "oci", "rootfs", "store"]),
     ("engine", &["*"]),
     ("distil", &["*"]),
 ];

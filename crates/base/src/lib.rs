@@ -11,6 +11,8 @@
 //! 3. [`selection::select`] chooses the exact packages from signed indexes, or a
 //!    [`lock::Lockfile`] gives those that were chosen before.
 
+pub mod assemble;
+pub mod content;
 pub mod debian_image;
 pub mod lock;
 pub mod names;

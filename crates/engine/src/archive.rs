@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use distil_debian::{Archive, ArchiveSources, DownloadCache, Indexes, Keyring, PackageId};
+use distil_base::recipe::ImageSpec;
+use distil_debian::{Archive, ArchiveSources, DownloadCache, Indexes, Keyring, PackageId, Source};
 use distil_solver::{CancelRegistration, CancelToken};
 use distil_sources::{ImageError, Transfer};
 use distil_store::{Store, Timestamp};
@@ -119,16 +120,46 @@ impl PackageArchive {
         codename: &str,
         work: impl FnOnce(&Archive<'_>) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
-        let _alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
         let keyring = Keyring::debian().map_err(|error| other(&error))?;
+        self.read_from(&self.sources(codename), &keyring, work)
+    }
+
+    /// Works with the archive of a recipe's release and its own sources, each of which has keys of its own.
+    pub(crate) fn read_for<T>(
+        &self,
+        spec: &ImageSpec,
+        work: impl FnOnce(&Archive<'_>) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let mut keyring = Keyring::debian().map_err(|error| other(&error))?;
+        let mut sources = self.sources(spec.release.codename());
+        for extra in &spec.sources {
+            let source = Source {
+                url: extra.url.clone(),
+                suite: extra.suite.clone(),
+                components: extra.components.clone(),
+            };
+            keyring
+                .add_for(&source, &extra.keyring)
+                .map_err(|error| other(&error))?;
+            sources.sources.push(source);
+        }
+        self.read_from(&sources, &keyring, work)
+    }
+
+    fn read_from<T>(
+        &self,
+        sources: &ArchiveSources,
+        keyring: &Keyring,
+        work: impl FnOnce(&Archive<'_>) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let _alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
         let _used = self.store.use_downloads().map_err(ImageError::from)?;
         let cache = DownloadCache::open(&self.archive.downloads).map_err(|error| other(&error))?;
-        let sources = self.sources(codename);
         work(&Archive {
-            sources: &sources,
+            sources,
             cache: &cache,
             fetcher: self.fetcher.as_ref(),
-            keyring: &keyring,
+            keyring,
             cancel: &self.cancel.flag,
         })
     }

@@ -5,6 +5,7 @@
 
 mod archive;
 mod assemble;
+mod bases;
 mod build;
 mod cache;
 pub mod cache_map;
@@ -31,6 +32,7 @@ use distil_sources::{Assembler, BasesPolicy, ImageError, ImageProvider, Provider
 use distil_store::{Store, Timestamp};
 
 pub use archive::DebianArchive;
+pub use bases::{BaseRequest, MadeBase};
 pub use build::{BuildRequest, BuildResult, Failure};
 pub use contexts::DockerfileText;
 pub use error::BuildError;

@@ -1,0 +1,316 @@
+//! From a selection to a stored image.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use distil_base::assemble::{Composed, Parts, compose, image_config, manifest_annotations};
+use distil_base::recipe::UpstreamInput;
+use distil_base::selection::{SelectedPackage, Selection};
+use distil_debian::{
+    Archive, Expected, PackageFile, PackageIdentity, PackageStore, SnapshotMirror, StoredPackage,
+    WantedPackage,
+};
+use distil_layer::{TarOptions, write_tar};
+use distil_oci::{Descriptor, DiffId, Digest, Manifest, media_type};
+use distil_snapshot::{CommitOptions, Snapshotter};
+use distil_sources::{ImageError, Transfer};
+use distil_store::{LayerId, LockMode, NewImage, Timestamp};
+
+use super::{BaseRequest, MadeBase};
+use crate::archive::{PackageArchive, Problem, other, part};
+
+/// Bucket of config digests by [`Selection::key`].
+const SELECTIONS: &str = "assembled-selections";
+/// Folder of unpacked packages, among the downloads.
+const UNPACKED: &str = "unpacked";
+/// When the images say that they were made: their config says 1970.
+const CREATED: Timestamp = Timestamp(0);
+
+/// Makes images of selections.
+pub(crate) struct BaseMaker {
+    pub(crate) snapshotter: Snapshotter,
+    pub(crate) packages: Arc<PackageArchive>,
+    /// Names the user namespace that files are written under.
+    pub(crate) id_map: String,
+}
+
+/// A layer of the image.
+struct Layer {
+    id: LayerId,
+    diff_id: DiffId,
+    /// Bytes of its tar.
+    size: u64,
+}
+
+impl BaseMaker {
+    /// Makes the image, or finds it.
+    pub(crate) fn make(
+        &self,
+        request: &BaseRequest<'_>,
+        report: &(dyn Fn(Transfer) + Sync),
+    ) -> Result<MadeBase, Problem> {
+        let selection = request.selection;
+        // One process assembles, the others find its image.
+        let turn = format!("assemble selection {}", selection.key());
+        let _turn = self
+            .packages
+            .store
+            .lock(&turn, LockMode::Exclusive)
+            .map_err(ImageError::from)?;
+        if let Some(known) = self.known(request)? {
+            return Ok(known);
+        }
+        self.packages.read_for(&selection.spec, |archive| {
+            let (stored, inputs) = self.fetch(archive, request, report)?;
+            let layers = part(report, "assemble", || self.layers(selection, &stored, &inputs))?;
+            self.keep(request, &layers)
+        })
+    }
+
+    /// Downloads and unpacks what the store lacks.
+    fn fetch(
+        &self,
+        archive: &Archive<'_>,
+        request: &BaseRequest<'_>,
+        report: &(dyn Fn(Transfer) + Sync),
+    ) -> Result<(Vec<Arc<StoredPackage>>, Vec<PathBuf>), Problem> {
+        let selection = request.selection;
+        let store = &self.packages.store;
+        let unpacked = store.downloads_dir().join(UNPACKED);
+        let unpacked =
+            PackageStore::open(&unpacked, &self.id_map, store.boot_id()).map_err(|error| other(&error))?;
+        let found: Vec<_> = selection
+            .packages
+            .iter()
+            .map(|package| unpacked.find(&package.sha256))
+            .collect();
+        let lacking: Vec<&SelectedPackage> = selection
+            .packages
+            .iter()
+            .zip(&found)
+            .filter(|(_, found)| found.is_none())
+            .map(|(package, _)| package)
+            .collect();
+        let debs = download(archive, &lacking, request.snapshot, report)?;
+        let inputs = fetch_inputs(archive, &selection.spec.inputs, report)?;
+        if lacking.is_empty() {
+            return Ok((found.into_iter().flatten().collect(), inputs));
+        }
+        let wanted: Vec<WantedPackage> = lacking
+            .iter()
+            .zip(debs)
+            .map(|(package, deb)| wanted(package, deb))
+            .collect();
+        let fresh = part(report, "unpack packages", || {
+            unpacked
+                .get_all(&wanted, threads(), &self.packages.cancel.flag)
+                .map_err(|error| other(&error))
+        })?;
+        let mut fresh = fresh.into_iter();
+        let all = found
+            .into_iter()
+            .filter_map(|found| found.or_else(|| fresh.next()));
+        Ok((all.collect(), inputs))
+    }
+
+    fn layers(
+        &self,
+        selection: &Selection,
+        packages: &[Arc<StoredPackage>],
+        inputs: &[PathBuf],
+    ) -> Result<Vec<Layer>, Problem> {
+        let composed = compose(selection, &Parts { packages, inputs }).map_err(|error| other(&error))?;
+        let mut layers: Vec<Layer> = Vec::with_capacity(composed.layers());
+        for number in 0..composed.layers() {
+            let below: Vec<LayerId> = layers.iter().map(|layer| layer.id).collect();
+            layers.push(self.layer(&composed, number, &below)?);
+        }
+        Ok(layers)
+    }
+
+    /// Writes one layer, unless the store has the same one for the same place.
+    fn layer(&self, composed: &Composed, number: usize, below: &[LayerId]) -> Result<Layer, Problem> {
+        let active = self.snapshotter.prepare(below)?;
+        let target = active.upper_dir();
+        let written = composed
+            .write_layer(number, &target, threads(), &self.packages.cancel.flag)
+            .map_err(|error| other(&error))?;
+        let tar = write_tar(&target, &written.links, TarOptions::default(), std::io::sink())
+            .map_err(|error| other(&error))?;
+        let (diff_id, size) = (tar.diff_id, tar.size);
+        let id = match self.snapshotter.find_by_diff_id(diff_id, below)? {
+            Some(same) => same.id,
+            None => {
+                let options = CommitOptions {
+                    tar: Some(tar),
+                    ..CommitOptions::default()
+                };
+                active.commit(options)?.id
+            }
+        };
+        Ok(Layer { id, diff_id, size })
+    }
+
+    /// The image that the same selection gave before, with the names asked for.
+    fn known(&self, request: &BaseRequest<'_>) -> Result<Option<MadeBase>, Problem> {
+        let store = &self.packages.store;
+        let key = request.selection.key();
+        let value = store
+            .get_value(SELECTIONS, key.as_bytes())
+            .map_err(ImageError::from)?;
+        let Some(id) = value.and_then(|value| <[u8; 32]>::try_from(value).ok()) else {
+            return Ok(None);
+        };
+        let images = store.images();
+        let Some(image) = images.get(&Digest::from_bytes(id)).map_err(ImageError::from)? else {
+            return Ok(None);
+        };
+        let Some(manifest) = image.manifest.filter(|_| self.snapshotter.has(&image.layers)) else {
+            return Ok(None);
+        };
+        for name in request.names {
+            let name = name.clone().without_digest();
+            images.tag(&image.id, &name).map_err(ImageError::from)?;
+        }
+        let blobs = store.blobs();
+        Ok(Some(MadeBase {
+            id: image.id,
+            manifest: blobs.read(&manifest).map_err(ImageError::from)?,
+            config: blobs.read(&image.id).map_err(ImageError::from)?,
+            known: true,
+        }))
+    }
+
+    /// Stores the image under its names.
+    fn keep(&self, request: &BaseRequest<'_>, layers: &[Layer]) -> Result<MadeBase, Problem> {
+        let selection = request.selection;
+        let store = &self.packages.store;
+        let mut config = image_config(selection);
+        config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
+        let config = config.to_json();
+        let described = layers
+            .iter()
+            .map(|layer| Descriptor::new(media_type::LAYER, layer.diff_id.0, layer.size));
+        let mut manifest = Manifest::new(Descriptor::of(media_type::CONFIG, &config), described.collect());
+        manifest.annotations = manifest_annotations(selection);
+        let manifest = manifest.to_json();
+        let blobs = store.blobs();
+        let id = blobs.put(&config).map_err(ImageError::from)?;
+        let image = NewImage {
+            config: id,
+            manifest: Some(blobs.put(&manifest).map_err(ImageError::from)?),
+            platform: selection.platform.to_string(),
+            layers: layers.iter().map(|layer| layer.id).collect(),
+            blobs: Vec::new(),
+            created: CREATED,
+        };
+        let names: Vec<_> = request
+            .names
+            .iter()
+            .map(|name| name.clone().without_digest())
+            .collect();
+        store
+            .images()
+            .put(&image, &names, self.packages.now)
+            .map_err(ImageError::from)?;
+        if request.hidden {
+            distil_sources::mark_base(store, &id)?;
+        }
+        store
+            .set_value(SELECTIONS, selection.key().as_bytes(), Some(id.as_bytes()))
+            .map_err(ImageError::from)?;
+        Ok(MadeBase {
+            id,
+            manifest,
+            config,
+            known: false,
+        })
+    }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn wanted(package: &SelectedPackage, deb: PathBuf) -> WantedPackage {
+    WantedPackage {
+        deb,
+        sha256: package.sha256,
+        identity: PackageIdentity {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            architecture: package.architecture.clone(),
+        },
+    }
+}
+
+/// Downloads packages that the cache lacks; tells the bytes.
+fn download(
+    archive: &Archive<'_>,
+    packages: &[&SelectedPackage],
+    snapshot: Option<&SnapshotMirror>,
+    report: &(dyn Fn(Transfer) + Sync),
+) -> Result<Vec<PathBuf>, Problem> {
+    if packages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let files: Vec<PackageFile> = packages.iter().map(|package| file_of(package)).collect();
+    let total = files.iter().map(|file| file.size).sum();
+    let received = AtomicU64::new(0);
+    let tell = |current: u64, done: bool| {
+        report(Transfer {
+            name: format!("download {} packages", files.len()),
+            current,
+            total,
+            done,
+        });
+    };
+    tell(0, false);
+    let debs = archive
+        .download_files(&files, snapshot, &|_, size| {
+            tell(received.fetch_add(size, Ordering::Relaxed) + size, false);
+        })
+        .map_err(|error| other(&error))?;
+    tell(total, true);
+    Ok(debs)
+}
+
+fn file_of(package: &SelectedPackage) -> PackageFile {
+    PackageFile {
+        suite: package.suite.clone(),
+        archive_url: package.archive_url.clone(),
+        filename: package.filename.clone(),
+        size: package.size,
+        sha256: package.sha256,
+    }
+}
+
+/// Fetches what the recipe gets from elsewhere; the recipe says which bytes it must be.
+fn fetch_inputs(
+    archive: &Archive<'_>,
+    inputs: &[UpstreamInput],
+    report: &(dyn Fn(Transfer) + Sync),
+) -> Result<Vec<PathBuf>, Problem> {
+    inputs
+        .iter()
+        .map(|input| {
+            let Some(size) = input.size else {
+                return Err(Problem::Other(format!(
+                    "input `{}` has no `size`: give its size in bytes",
+                    input.name
+                )));
+            };
+            let expected = Expected {
+                sha256: input.sha256,
+                size,
+            };
+            part(report, &format!("fetch {} {}", input.name, input.version), || {
+                archive
+                    .cache
+                    .get(archive.fetcher, &input.url, &expected)
+                    .map_err(|error| other(&error))
+            })
+        })
+        .collect()
+}
