@@ -106,6 +106,9 @@ pub(crate) enum Command {
     Du(commands::du::DuArgs),
     /// Remove build cache
     Prune(commands::prune::PruneArgs),
+    /// Make base images from signed packages, without a registry
+    #[command(subcommand)]
+    Base(commands::base::BaseCommand),
     /// Work with images
     #[command(subcommand)]
     Image(ImageCommand),

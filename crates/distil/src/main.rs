@@ -55,6 +55,7 @@ fn dispatch(session: &Session, command: &Command) -> Result<(), CliError> {
         | Command::Image(ImageCommand::Build(args))
         | Command::Builder(BuilderCommand::Build(args))
         | Command::Buildx(BuildxCommand::Build(args)) => commands::build::build(session, args),
+        Command::Base(command) => commands::base::base(session, command),
         Command::DumpLlb(args) => commands::dump_llb::dump_llb(session, args),
         Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => {
             commands::images::images(session, args)

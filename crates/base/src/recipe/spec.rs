@@ -1,5 +1,7 @@
 //! A recipe composed for one image: what selecting packages and assembling read.
 
+use std::fmt;
+
 use distil_oci::Digest;
 use serde::Serialize;
 
@@ -110,6 +112,20 @@ impl Derived {
             Derived::CUtf8Locale => Some("libc-bin"),
             Derived::LdSoCache => None,
             Derived::Busybox { package, .. } => Some(package),
+        }
+    }
+}
+
+impl fmt::Display for Derived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Derived::CaBundle { java_keystore: false } => f.write_str("certificates, as one file"),
+            Derived::CaBundle { java_keystore: true } => {
+                f.write_str("certificates, as one file and as a keystore of Java")
+            }
+            Derived::CUtf8Locale => f.write_str("locale C.utf8"),
+            Derived::LdSoCache => f.write_str("/etc/ld.so.cache"),
+            Derived::Busybox { directory, .. } => write!(f, "busybox in {directory}"),
         }
     }
 }
