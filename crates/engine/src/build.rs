@@ -1,9 +1,11 @@
 //! The life of a build: Dockerfile to graph to layers.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use distil_dockerfile::Dockerfile;
 use distil_frontend::{Conversion, Options};
 use distil_llb::{Definition, OpNode};
 use distil_oci::{History, ImageConfig, Platform};
@@ -19,6 +21,9 @@ use crate::ops::{self, OpEnvironment, Output};
 use crate::progress::ProgressSink;
 use crate::progress_adapter::Adapter;
 use crate::resolver::Resolver;
+
+/// The step that reads the Dockerfile.
+pub(crate) const DEFINITION_STEP: &str = "[internal] load build definition from Dockerfile";
 
 /// What to build.
 #[derive(Debug, Clone)]
@@ -119,7 +124,7 @@ impl Engine {
             })
     }
 
-    fn provider(
+    pub(crate) fn provider(
         &self,
         request: &BuildRequest,
         packages: &Arc<PackageArchive>,
@@ -130,30 +135,45 @@ impl Engine {
         Ok(self.image_provider(request.layouts.clone(), packages)?)
     }
 
-    fn conversion(
-        &self,
-        request: &BuildRequest,
-        provider: &ImageProvider,
-        adapter: &Adapter,
-    ) -> Result<Conversion, Failure> {
-        let step = adapter.step("[internal] load build definition from Dockerfile");
+    /// Reads the Dockerfile, as a step.
+    pub(crate) fn parse(request: &BuildRequest, adapter: &Adapter) -> Result<Dockerfile, BuildError> {
+        let step = adapter.step(DEFINITION_STEP);
         let text = &request.dockerfile.text;
         let parsed = distil_frontend::check_frontend(text, &request.options)
             .map_err(|diagnostic| vec![diagnostic])
             .and_then(|()| distil_dockerfile::parse(text))
             .map_err(BuildError::Dockerfile);
         step.end(&parsed);
-        let dockerfile = parsed?;
+        parsed
+    }
+
+    /// What the frontend is asked for; the ignore files are read for it.
+    pub(crate) fn frontend_options(request: &BuildRequest) -> Result<Options, BuildError> {
         let mut options = request.options.clone();
         options.filename.clone_from(&request.dockerfile.name);
         options.ignore = contexts::ignore_patterns(&request.dockerfile, &request.contexts)?;
+        Ok(options)
+    }
+
+    fn conversion(
+        &self,
+        request: &BuildRequest,
+        provider: &ImageProvider,
+        adapter: &Adapter,
+    ) -> Result<Conversion, Failure> {
+        let dockerfile = Self::parse(request, adapter)?;
+        let options = Self::frontend_options(request)?;
         let resolver = Resolver::new(provider, adapter, request.mode == Mode::CacheOnly);
+        let shared = OnceCell::new();
         let converted = distil_frontend::convert(
             &dockerfile,
             &request.dockerfile.text,
             &options,
             &resolver,
-            &|_| {},
+            &|warning| {
+                let file = shared.get_or_init(|| Arc::new(request.dockerfile.clone()));
+                adapter.check(DEFINITION_STEP, warning, file);
+            },
         );
         converted.map_err(|diagnostics| {
             if resolver.needs_execution() {

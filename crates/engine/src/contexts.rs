@@ -8,7 +8,7 @@ use distil_rootfs::ignore::{PatternMatcher, read_ignore_file};
 use crate::error::BuildError;
 
 /// The Dockerfile of a build.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerfileText {
     /// Name shown in messages and kept in the source map, relative to its folder.
     pub name: String,

@@ -9,6 +9,7 @@ mod bases;
 mod build;
 mod cache;
 pub mod cache_map;
+mod check;
 mod contexts;
 mod error;
 mod foreign;
@@ -34,6 +35,7 @@ use distil_store::{Store, Timestamp};
 pub use archive::DebianArchive;
 pub use bases::{BaseRequest, MadeBase};
 pub use build::{BuildRequest, BuildResult, Failure};
+pub use check::CheckReport;
 pub use contexts::DockerfileText;
 pub use error::BuildError;
 
@@ -151,7 +153,7 @@ impl Engine {
         )
     }
 
-    fn assembler(&self, packages: Arc<PackageArchive>) -> Arc<dyn Assembler> {
+    pub(crate) fn assembler(&self, packages: Arc<PackageArchive>) -> Arc<dyn Assembler> {
         Arc::new(DebianAssembler {
             snapshotter: self.snapshotter.clone(),
             packages,

@@ -1,8 +1,12 @@
 //! What a build tells while it runs: the same facts as BuildKit's status stream.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use distil_dockerfile::lint::Warning;
 use distil_oci::Digest;
+
+use crate::contexts::DockerfileText;
 
 /// One fact about a running build, in the order it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +45,15 @@ pub enum ProgressEvent {
         vertex: Option<Digest>,
         /// The text, one line.
         message: String,
+    },
+    /// A build check found something in the Dockerfile.
+    Check {
+        /// The vertex that reads the Dockerfile.
+        vertex: Digest,
+        /// The rule and the place.
+        warning: Warning,
+        /// What the place is in.
+        dockerfile: Arc<DockerfileText>,
     },
 }
 

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use distil_dockerfile::lint::Warning;
 use distil_oci::Digest;
 use distil_solver::{Event, Stream};
 
+use crate::contexts::DockerfileText;
 use crate::progress::{LogStream, ProgressEvent, ProgressSink, VertexStatus};
 
 /// Sends events of the solver and of the engine's own steps to one sink.
@@ -49,6 +51,15 @@ impl Adapter {
         self.sink.event(ProgressEvent::Warning {
             vertex: None,
             message,
+        });
+    }
+
+    /// Tells what a build check found in the Dockerfile that the step `step` has read.
+    pub(crate) fn check(&self, step: &str, warning: Warning, dockerfile: &Arc<DockerfileText>) {
+        self.sink.event(ProgressEvent::Check {
+            vertex: Digest::sha256(step.as_bytes()),
+            warning,
+            dockerfile: Arc::clone(dockerfile),
         });
     }
 

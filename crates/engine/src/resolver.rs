@@ -75,12 +75,17 @@ impl<'a> Resolver<'a> {
                         .lock()
                         .unwrap_or_else(std::sync::PoisonError::into_inner) = true;
                 }
-                Err(ResolveError {
-                    help: help(&error),
-                    message: error.to_string(),
-                })
+                Err(refusal(&error))
             }
         }
+    }
+}
+
+/// An error in the frontend's form.
+pub(crate) fn refusal(error: &ImageError) -> ResolveError {
+    ResolveError {
+        help: help(error),
+        message: error.to_string(),
     }
 }
 
@@ -102,28 +107,40 @@ impl ImageResolver for Resolver<'_> {
         &self,
         requests: &[distil_frontend::ImageRequest],
     ) -> Vec<Result<ResolvedImage, ResolveError>> {
-        if let [request] = requests {
-            return vec![self.one(request)];
-        }
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = requests
-                .iter()
-                .map(|request| scope.spawn(|| self.one(request)))
-                .collect();
-            let lost = || ResolveError {
-                message: "the look-up ended unexpectedly".into(),
-                help: None,
-            };
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|_| Err(lost())))
-                .collect()
-        })
+        at_once(requests, |request| self.one(request))
     }
 }
 
+/// Answers all requests, each on a thread of its own, in their order.
+pub(crate) fn at_once(
+    requests: &[distil_frontend::ImageRequest],
+    one: impl Fn(&distil_frontend::ImageRequest) -> Result<ResolvedImage, ResolveError> + Sync,
+) -> Vec<Result<ResolvedImage, ResolveError>> {
+    if let [request] = requests {
+        return vec![one(request)];
+    }
+    std::thread::scope(|scope| {
+        let one = &one;
+        let threads: Vec<_> = requests
+            .iter()
+            .map(|request| scope.spawn(move || one(request)))
+            .collect();
+        let lost = || ResolveError {
+            message: "the look-up ended unexpectedly".into(),
+            help: None,
+        };
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(lost())))
+            .collect()
+    })
+}
+
 /// The provider's form of a request. A layout's image gets the name of its layout.
-fn image_request(name: &ImageName, platform: &distil_oci::Platform) -> Result<ImageRequest, ImageError> {
+pub(crate) fn image_request(
+    name: &ImageName,
+    platform: &distil_oci::Platform,
+) -> Result<ImageRequest, ImageError> {
     Ok(match name {
         ImageName::Named(reference) => ImageRequest {
             reference: reference.clone(),

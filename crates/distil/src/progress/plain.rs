@@ -165,6 +165,10 @@ impl Renderer for Plain {
                     None => writeln!(out),
                 }
             }
+            ProgressEvent::Check { vertex, warning, .. } => match self.head(vertex, out)? {
+                Some(number) => writeln!(out, "#{number} WARN: {warning}"),
+                None => writeln!(out, "WARN: {warning}"),
+            },
             ProgressEvent::Warning { vertex, message } => {
                 match vertex.map(|vertex| self.head(vertex, out)).transpose()?.flatten() {
                     Some(number) => writeln!(out, "#{number} WARNING: {message}"),

@@ -4,7 +4,10 @@ use std::io::Write;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use distil_dockerfile::lint::Warning;
+use distil_engine::DockerfileText;
 use distil_engine::progress::{LogStream, ProgressEvent};
+use distil_oci::Digest;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -73,6 +76,11 @@ impl Renderer for Raw {
                 }
                 json!({"warnings": [object]})
             }
+            ProgressEvent::Check {
+                vertex,
+                warning,
+                dockerfile,
+            } => json!({"warnings": [check(vertex, &warning, &dockerfile)]}),
         };
         writeln!(out, "{value}")
     }
@@ -80,6 +88,30 @@ impl Renderer for Raw {
     fn finish(&mut self, _out: &mut dyn Write) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// A `client.VertexWarning`: texts and files in base64, one range a line.
+fn check(vertex: Digest, warning: &Warning, dockerfile: &DockerfileText) -> serde_json::Value {
+    let lines = warning.span.first_line..=warning.span.last_line;
+    let ranges: Vec<serde_json::Value> = lines
+        .map(|line| json!({"start": {"line": line}, "end": {"line": line}}))
+        .collect();
+    let mut object = json!({
+        "vertex": vertex.to_string(),
+        "level": 1,
+        "short": BASE64_STANDARD.encode(warning.to_string()),
+        "detail": [BASE64_STANDARD.encode(warning.rule.description())],
+        "sourceInfo": {
+            "filename": dockerfile.name,
+            "data": BASE64_STANDARD.encode(&dockerfile.text),
+            "language": "Dockerfile",
+        },
+        "range": ranges,
+    });
+    if let Some(url) = warning.rule.url() {
+        object["url"] = url.into();
+    }
+    object
 }
 
 fn rfc3339(time: std::time::SystemTime) -> String {

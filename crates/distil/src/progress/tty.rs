@@ -242,6 +242,8 @@ impl Renderer for Tty {
                 }
             }
             ProgressEvent::Warning { message, .. } => self.warnings.push(message),
+            // Listed below the view once the build has ended.
+            ProgressEvent::Check { .. } => {}
         }
         Ok(())
     }

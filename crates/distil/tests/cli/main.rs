@@ -8,6 +8,7 @@
 )]
 
 mod builds;
+mod checks;
 mod images;
 mod outputs;
 mod run;

@@ -1,8 +1,11 @@
 //! `distil build`.
 
+mod call;
+mod checks;
 mod output;
 pub(crate) mod report;
 pub(crate) mod request;
+mod targets;
 mod write;
 
 use std::fmt::Write as _;
@@ -35,6 +38,14 @@ pub(crate) struct BuildArgs {
     /// RUN steps that may run at once [default: 64]
     #[arg(long, value_name = "N", env = "DISTIL_JOBS")]
     pub(crate) jobs: Option<std::num::NonZeroU16>,
+    /// Ask about the Dockerfile instead of building: check or targets, with `,format=json`
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) call: Option<String>,
+    /// The same as --call=check
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_value_t = false,
+          default_missing_value = "true", hide_default_value = true, hide_possible_values = true,
+          action = clap::ArgAction::Set)]
+    pub(crate) check: bool,
 }
 
 /// What is built: context, Dockerfile and the values that reach it. `dump-llb` takes the same.
@@ -161,6 +172,9 @@ pub(crate) enum ProgressForm {
 
 /// Builds and writes the results.
 pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError> {
+    if let Some(call) = call::Call::parse(args)? {
+        return call.answer(session, args, &request(session, &args.input)?);
+    }
     let outputs = Output::parse_all(&args.output)?;
     let names = args
         .output
@@ -185,7 +199,8 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
     }
     let jobs = args.jobs.map(std::num::NonZeroU16::get);
     let engine = session.engine(&args.input.bases, jobs)?;
-    let recorder = Arc::new(Recorder::new(form(session, args)?, first_look));
+    let recorder =
+        Arc::new(Recorder::new(form(session, args)?, first_look).expanding_checks(session.global.debug));
     let cancel = crate::interrupt::token()?;
     let sink = Arc::clone(&recorder) as Arc<dyn ProgressSink>;
     session.debug(|| describe(session, &request.build, first_look));

@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use distil_dockerfile::lint::Warning;
 use distil_dockerfile::{LineIndex, printable};
 use distil_engine::progress::{ProgressEvent, ProgressSink, VertexStatus};
 use distil_engine::{BuildError, DockerfileText, Failure};
@@ -26,6 +27,10 @@ pub(crate) struct Recorder {
     held: Mutex<Option<Vec<ProgressEvent>>>,
     form: ProgressForm,
     steps: Mutex<HashMap<Digest, Step>>,
+    /// What the build checks found, in that order.
+    checks: Mutex<Vec<(Warning, Arc<DockerfileText>)>>,
+    /// Whether the checks are listed with their descriptions and places.
+    expand_checks: bool,
 }
 
 #[derive(Default)]
@@ -64,7 +69,20 @@ impl Recorder {
             held: Mutex::new(hold.then(Vec::new)),
             form,
             steps: Mutex::default(),
+            checks: Mutex::default(),
+            expand_checks: false,
         }
+    }
+
+    /// One that shows nothing.
+    pub(crate) fn quiet() -> Self {
+        Self::new(ProgressForm::Quiet, false)
+    }
+
+    /// Lists what the build checks find with descriptions and places.
+    pub(crate) fn expanding_checks(mut self, expand: bool) -> Self {
+        self.expand_checks = expand;
+        self
     }
 
     /// Shows what was held back and ends the drawing.
@@ -79,6 +97,11 @@ impl Recorder {
         }
         if let Some(mut display) = display.take() {
             display.finish();
+        }
+        let found = std::mem::take(&mut *lock(&self.checks));
+        if !matches!(self.form, ProgressForm::Quiet | ProgressForm::Rawjson) && !found.is_empty() {
+            let text = super::checks::summary(&found, self.expand_checks);
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
         }
     }
 
@@ -175,6 +198,12 @@ impl Recorder {
                         log.pop_front();
                     }
                 }
+            }
+            ProgressEvent::Check {
+                warning, dockerfile, ..
+            } => {
+                drop(steps);
+                lock(&self.checks).push((warning.clone(), Arc::clone(dockerfile)));
             }
             ProgressEvent::Task { .. } | ProgressEvent::Warning { .. } => {}
         }
