@@ -14,12 +14,13 @@ use thiserror::Error;
 
 use crate::deb822;
 
+mod ahead;
 mod ar;
 mod decode;
 mod entries;
 
 use ar::Member;
-pub(crate) use decode::Decoder;
+use decode::Decoder;
 pub(crate) use entries::{Content, DataEntry, EntryType, Meta};
 
 /// Control files of real packages are far smaller together.

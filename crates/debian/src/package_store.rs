@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/<map>/<sha256>/list     control data and entries of the package with this sha256
-//! DIR/<map>/<sha256>/<n>      content of its entry number n, with its mode, owner and time
+//! DIR/<map>/<sha256>/<n>      its entry number n, a file or a symbolic link, with mode, owner and time
 //! DIR/<map>/<sha256>/boot     boot in which all of it was written or checked last
 //! DIR/<map>/<sha256>.partial  one that is being unpacked; locked by who does it
 //! ```
@@ -186,19 +186,29 @@ impl StoredPackage {
         fs::read(self.content_path(entry).ok_or(io::ErrorKind::InvalidInput)?)
     }
 
-    /// Puts the content of an entry into the directory `parent` under `name`: as a hard link, or
-    /// copied where the filesystem makes none (another filesystem, too many links).
+    /// What images link for an entry, with its mode, owner and time: a file, or a symbolic link;
+    /// `None` for a directory.
+    #[must_use]
+    pub fn link_path(&self, entry: usize) -> Option<PathBuf> {
+        match self.list.entries.get(entry)?.kind {
+            PackageEntryKind::Symlink { .. } => Some(self.directory.join(entry.to_string())),
+            _ => self.content_path(entry),
+        }
+    }
+
+    /// Puts an entry into the directory `parent` under `name`: as a hard link to the store's file
+    /// or symbolic link, or copied where the filesystem makes none.
     ///
     /// # Errors
-    /// `AlreadyExists` when there is such a name, `InvalidInput` when the entry has no content;
+    /// `AlreadyExists` when there is such a name, `InvalidInput` when the entry is a directory;
     /// else linking or copying failed.
-    pub fn link_content(
+    pub fn link_into(
         &self,
         entry: usize,
         parent: impl std::os::fd::AsFd,
         name: &std::ffi::OsStr,
     ) -> io::Result<()> {
-        let path = self.content_path(entry).ok_or(io::ErrorKind::InvalidInput)?;
+        let path = self.link_path(entry).ok_or(io::ErrorKind::InvalidInput)?;
         writer::link_or_copy(&path, parent.as_fd(), name)
     }
 
@@ -206,8 +216,13 @@ impl StoredPackage {
     fn is_whole(&self) -> bool {
         let mut buffer = vec![0; 128 << 10];
         let mut whole = |number: usize, entry: &PackageEntry| {
-            let PackageEntryKind::File { size, sha256 } = &entry.kind else {
-                return Ok(true);
+            let (size, sha256) = match &entry.kind {
+                PackageEntryKind::File { size, sha256 } => (size, sha256),
+                PackageEntryKind::Symlink { target } => {
+                    let found = fs::read_link(self.directory.join(number.to_string()))?;
+                    return Ok(found.as_os_str().as_encoded_bytes() == target);
+                }
+                PackageEntryKind::Directory | PackageEntryKind::HardLink { .. } => return Ok(true),
             };
             let mut file = self.open_content(number)?;
             let mut digester = Digester::new();

@@ -9,12 +9,14 @@ mod packages;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::AtomicBool;
 
 use distil_debian::{PackageEntryKind, PackageStore, PackageStoreError};
 use distil_oci::Digest;
+use liblzma::bufread::XzEncoder;
+use liblzma::stream::{Check, MtStreamBuilder};
 use packages::{
     FILE, NEVER, SAMPLE, chain, deb, deb_of, get, header, held, packed, store, tarball, wanted, write,
 };
@@ -58,8 +60,8 @@ fn entries_are_kept_and_their_contents_linked() {
     );
 
     let parent = fs::File::open(place.path()).unwrap();
-    package.link_content(file, &parent, OsStr::new("a")).unwrap();
-    package.link_content(file + 1, &parent, OsStr::new("b")).unwrap();
+    package.link_into(file, &parent, OsStr::new("a")).unwrap();
+    package.link_into(file + 1, &parent, OsStr::new("b")).unwrap();
     let (a, b) = (
         fs::metadata(place.path().join("a")).unwrap(),
         fs::metadata(place.path().join("b")).unwrap(),
@@ -69,8 +71,12 @@ fn entries_are_kept_and_their_contents_linked() {
         (b.ino(), 0o644, 1_600_000_000)
     );
     assert_eq!(fs::read(place.path().join("a")).unwrap(), b"first");
-    assert!(package.link_content(file, &parent, OsStr::new("a")).is_err());
-    assert!(package.link_content(0, &parent, OsStr::new("c")).is_err());
+    assert!(package.link_into(file, &parent, OsStr::new("a")).is_err());
+    assert!(package.link_into(0, &parent, OsStr::new("c")).is_err());
+    package.link_into(file + 2, &parent, OsStr::new("d")).unwrap();
+    let link = place.path().join("d");
+    assert_eq!(fs::read_link(&link).unwrap().as_os_str(), "../etc/none");
+    assert_eq!(fs::symlink_metadata(link).unwrap().mtime(), 1_600_000_000);
 }
 
 #[test]
@@ -191,11 +197,16 @@ fn large_packages_come_out_the_same() {
         .append(&header(FILE, "./noise", noise.len() as u64), &*noise)
         .unwrap();
     let plain = builder.into_inner().unwrap();
-    let mut options = lzma_rust2::XzOptions::with_preset(0);
-    options.set_block_size(std::num::NonZeroU64::new(1 << 20));
-    let mut writer = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
-    writer.write_all(&plain).unwrap();
-    let data = writer.finish().unwrap();
+    let blocks = MtStreamBuilder::new()
+        .preset(0)
+        .block_size(1 << 20)
+        .check(Check::Crc64)
+        .encoder()
+        .unwrap();
+    let mut data = Vec::new();
+    XzEncoder::new_stream(&*plain, blocks)
+        .read_to_end(&mut data)
+        .unwrap();
     assert!(data.len() > 4 << 20);
     let large = write(place.path(), "one", &deb_of("one", ".xz", &data));
     let package = get(place.path(), &wanted(&large, "one")).unwrap();

@@ -16,8 +16,12 @@ const LARGE: u64 = 4 << 20;
 /// The packed bytes of a member.
 pub(super) type Packed = BufReader<Take<File>>;
 
-/// Packed bytes being decoded.
-pub(crate) struct Decoder(Format);
+/// Packed bytes being decoded. Bytes behind the packed ones are an error, for other readers might not
+/// overlook them.
+pub(crate) struct Decoder {
+    format: Format,
+    ended: bool,
+}
 
 enum Format {
     Plain(Packed),
@@ -36,7 +40,7 @@ impl Decoder {
         size: u64,
         threads: usize,
     ) -> io::Result<Option<Decoder>> {
-        Ok(Some(Decoder(match suffix {
+        let format = match suffix {
             "" => Format::Plain(packed),
             ".xz" => Format::Xz(XzDecoder::new_stream(packed, xz(size, threads)?)),
             ".lzma" => Format::Xz(XzDecoder::new_stream(
@@ -47,31 +51,42 @@ impl Decoder {
             ".bz2" => Format::Bzip2(bzip2::bufread::MultiBzDecoder::new(packed)),
             ".zst" => Format::Zstd(zstd::stream::read::Decoder::with_buffer(packed)?),
             _ => return Ok(None),
-        })))
+        };
+        Ok(Some(Decoder { format, ended: false }))
     }
 
-    /// Whether packed bytes follow what was decoded. To be asked at the end.
-    pub(super) fn has_rest(self) -> io::Result<bool> {
-        let mut packed = match self.0 {
+    /// The bytes that are not decoded yet.
+    fn packed(&mut self) -> &mut Packed {
+        match &mut self.format {
             Format::Plain(packed) => packed,
-            Format::Xz(decoder) => decoder.into_inner(),
-            Format::Gzip(decoder) => decoder.into_inner(),
-            Format::Bzip2(decoder) => decoder.into_inner(),
-            Format::Zstd(decoder) => decoder.finish(),
-        };
-        Ok(!packed.fill_buf()?.is_empty())
+            Format::Xz(decoder) => decoder.get_mut(),
+            Format::Gzip(decoder) => decoder.get_mut(),
+            Format::Bzip2(decoder) => decoder.get_mut(),
+            Format::Zstd(decoder) => decoder.get_mut(),
+        }
     }
 }
 
 impl Read for Decoder {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.0 {
-            Format::Plain(packed) => packed.read(buffer),
-            Format::Xz(decoder) => decoder.read(buffer),
-            Format::Gzip(decoder) => decoder.read(buffer),
-            Format::Bzip2(decoder) => decoder.read(buffer),
-            Format::Zstd(decoder) => decoder.read(buffer),
+        if self.ended || buffer.is_empty() {
+            return Ok(0);
         }
+        let count = match &mut self.format {
+            Format::Plain(packed) => packed.read(buffer)?,
+            Format::Xz(decoder) => decoder.read(buffer)?,
+            Format::Gzip(decoder) => decoder.read(buffer)?,
+            Format::Bzip2(decoder) => decoder.read(buffer)?,
+            Format::Zstd(decoder) => decoder.read(buffer)?,
+        };
+        if count == 0 {
+            self.ended = true;
+            if !self.packed().fill_buf()?.is_empty() {
+                let reason = "bytes follow its compressed data";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            }
+        }
+        Ok(count)
     }
 }
 

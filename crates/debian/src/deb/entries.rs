@@ -5,7 +5,8 @@
 
 use std::io::Read;
 
-use super::{DebError, DebFile, Decoder};
+use super::ahead::Ahead;
+use super::{DebError, DebFile};
 
 /// `PATH_MAX` of Linux without its NUL.
 const MAX_PATH: usize = 4095;
@@ -16,6 +17,8 @@ const MAX_CONTENTS: u64 = 16 << 30;
 /// Entries of one package. The largest of Debian have some 100,000.
 const MAX_ENTRIES: usize = 2_000_000;
 const CHUNK: usize = 128 << 10;
+/// Fewer packed bytes than this are decoded sooner than a thread starts.
+const WORTH_A_THREAD: u64 = 16 << 10;
 
 /// Mode, owner and time as the package gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,13 +93,26 @@ struct Reading<'a> {
 
 impl DebFile {
     /// Hands all entries of the package to `visit` in their order, and checks the compressed data
-    /// to its end. Blocks of large packages are decoded by up to `threads` threads meanwhile.
+    /// to its end. With more than one of `threads`, decoding goes on meanwhile, of large packages in
+    /// several threads.
     pub(crate) fn each_entry<E: From<DebError>>(
         &self,
         threads: usize,
+        visit: impl FnMut(DataEntry, &mut Content<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let decoder = self.data(threads)?;
+        if threads < 2 || self.packed_size() < WORTH_A_THREAD {
+            return self.read_entries(decoder, visit);
+        }
+        std::thread::scope(|scope| self.read_entries(Ahead::start(scope, decoder), visit))
+    }
+
+    fn read_entries<E: From<DebError>>(
+        &self,
+        decoded: impl Read,
         mut visit: impl FnMut(DataEntry, &mut Content<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut archive = tar::Archive::new(self.data(threads)?);
+        let mut archive = tar::Archive::new(decoded);
         let mut reading = Reading {
             deb: self,
             long_name: None,
@@ -122,20 +138,16 @@ impl DebFile {
     }
 
     /// Reads what follows the tar, so that checksums at the end are checked.
-    fn finish(&self, mut decoder: Decoder, buffer: &mut [u8]) -> Result<(), DebError> {
+    fn finish(&self, mut decoded: impl Read, buffer: &mut [u8]) -> Result<(), DebError> {
         let mut rest = 0;
         loop {
-            match decoder.read(buffer).map_err(|error| self.damaged(error))? {
-                0 => break,
+            match decoded.read(buffer).map_err(|error| self.damaged(error))? {
+                0 => return Ok(()),
                 count => rest += count as u64,
             }
             if rest > MAX_CONTENTS {
                 return Err(self.invalid("its data unpacks to too many bytes".to_owned()));
             }
-        }
-        match decoder.has_rest().map_err(|error| self.damaged(error))? {
-            true => Err(self.invalid("bytes follow its compressed data".to_owned())),
-            false => Ok(()),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use distil_oci::Digester;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
 
 use super::list::List;
 use super::partial::Partial;
@@ -76,6 +77,8 @@ impl Writer<'_> {
         let (known, kind) = match entry.kind {
             EntryType::Directory => (Known::Directory { listed: true }, PackageEntryKind::Directory),
             EntryType::Symlink => {
+                self.check_new(&entry)?;
+                self.symlink(number, &entry)?;
                 let target = entry.link.clone();
                 (Known::Symlink, PackageEntryKind::Symlink { target })
             }
@@ -157,12 +160,7 @@ impl Writer<'_> {
         content: &mut Content<'_>,
     ) -> Result<PackageEntryKind, PackageStoreError> {
         let name = number.to_string();
-        let failed = |source: io::Error| PackageStoreError::Unpack {
-            package: self.deb.label().to_owned(),
-            entry: String::from_utf8_lossy(&entry.path).into_owned(),
-            path: self.partial.path().join(&name),
-            source,
-        };
+        let failed = |source: io::Error| self.failed(entry, &name, source);
         let mut file = create(self.partial.directory(), OsStr::new(&name)).map_err(failed)?;
         let mut digester = Digester::new();
         content.each_piece(|bytes| {
@@ -170,11 +168,39 @@ impl Writer<'_> {
             file.write_all(bytes).map_err(failed)
         })?;
         let meta = &entry.meta;
-        let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
-        let owner = ((uid, gid) != self.owner).then_some((uid, gid));
-        finish(&file, owner, meta.mode, meta.mtime).map_err(failed)?;
+        finish(&file, self.other_owner(meta), meta.mode, meta.mtime).map_err(failed)?;
         let (size, sha256) = (digester.length(), digester.finish());
         Ok(PackageEntryKind::File { size, sha256 })
+    }
+
+    /// Makes a link, which images share as they do files.
+    fn symlink(&self, number: usize, entry: &DataEntry) -> Result<(), PackageStoreError> {
+        let name = number.to_string();
+        let make = || -> rustix::io::Result<()> {
+            let directory = self.partial.directory();
+            rustix::fs::symlinkat(entry.link.as_slice(), directory, &name)?;
+            if let Some((uid, gid)) = self.other_owner(&entry.meta) {
+                rustix::fs::chownat(directory, &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            let times = times(entry.meta.mtime);
+            rustix::fs::utimensat(directory, &name, &times, AtFlags::SYMLINK_NOFOLLOW)
+        };
+        make().map_err(|error| self.failed(entry, &name, error.into()))
+    }
+
+    /// The owner that an entry gets, when it is another than that of new files.
+    fn other_owner(&self, meta: &Meta) -> Option<(Uid, Gid)> {
+        let owner = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
+        (owner != self.owner).then_some(owner)
+    }
+
+    fn failed(&self, entry: &DataEntry, name: &str, source: io::Error) -> PackageStoreError {
+        PackageStoreError::Unpack {
+            package: self.deb.label().to_owned(),
+            entry: String::from_utf8_lossy(&entry.path).into_owned(),
+            path: self.partial.path().join(name),
+            source,
+        }
     }
 }
 
@@ -193,30 +219,39 @@ fn finish(file: &File, owner: Option<(Uid, Gid)>, mode: u32, mtime: i64) -> io::
         rustix::fs::fchown(file, Some(uid), Some(gid))?;
     }
     rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?;
+    Ok(rustix::fs::futimens(file, &times(mtime))?)
+}
+
+fn times(mtime: i64) -> Timestamps {
     let time = Timespec {
         tv_sec: mtime,
         tv_nsec: 0,
     };
-    let times = Timestamps {
+    Timestamps {
         last_access: time,
         last_modification: time,
-    };
-    Ok(rustix::fs::futimens(file, &times)?)
+    }
 }
 
-/// A hard link to `path`, or a copy where there can be none.
+/// A hard link to the file or symbolic link `path`, or a copy where there can be none.
 pub(super) fn link_or_copy(path: &Path, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     match rustix::fs::linkat(CWD, path, parent, name, AtFlags::empty()) {
-        Err(rustix::io::Errno::MLINK | rustix::io::Errno::XDEV) => copy(path, parent, name),
+        // Too many links, another filesystem, or one without hard links.
+        Err(Errno::MLINK | Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP) => copy(path, parent, name),
         other => Ok(other?),
     }
 }
 
 fn copy(path: &Path, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
-    let mut from = File::open(path)?;
-    let meta = from.metadata()?;
-    let mut to = create(parent, name)?;
+    let meta = std::fs::symlink_metadata(path)?;
+    let (uid, gid) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
+    if meta.is_symlink() {
+        rustix::fs::symlinkat(std::fs::read_link(path)?, parent, name)?;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags)?;
+        return Ok(rustix::fs::utimensat(parent, name, &times(meta.mtime()), flags)?);
+    }
+    let (mut from, mut to) = (File::open(path)?, create(parent, name)?);
     io::copy(&mut from, &mut to)?;
-    let owner = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
-    finish(&to, Some(owner), meta.mode() & 0o7777, meta.mtime())
+    finish(&to, Some((uid, gid)), meta.mode() & 0o7777, meta.mtime())
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "not every test needs everything")]
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -156,10 +156,10 @@ pub(crate) const SAMPLE: &[Entry<'_>] = &[
 pub(crate) fn packed(suffix: &str, plain: &[u8]) -> Vec<u8> {
     match suffix {
         ".xz" => {
-            let mut writer =
-                lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
-            writer.write_all(plain).unwrap();
-            writer.finish().unwrap()
+            let mut packed = Vec::new();
+            let mut encoder = liblzma::bufread::XzEncoder::new(plain, 1);
+            encoder.read_to_end(&mut packed).unwrap();
+            packed
         }
         ".gz" => {
             let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
