@@ -49,7 +49,8 @@ fn serve(program: libc::pid_t, signals: &libc::sigset_t) -> ! {
         if signal == libc::SIGCHLD {
             reap(program);
         } else if signal > 0 && info.si_code <= 0 {
-            // What the terminal sends (a positive code) reaches the program by itself.
+            // Signals of processes alone (a positive code is the kernel's); the terminal sends its own
+            // to the program's session.
             // SAFETY: a plain system call.
             unsafe { libc::kill(program, signal) };
         }

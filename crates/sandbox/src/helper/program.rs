@@ -96,8 +96,6 @@ impl<'a> Program<'a> {
     fn try_become(&self, old_root: &OwnedFd, failure: &OwnedFd) -> Result<Infallible, Report> {
         self.mount_proc()?;
         mounts::leave_old_root(old_root).step(|| "leave the old root".to_owned())?;
-        // Fails only for a leader of a session, which a fresh child is not.
-        let _ = rustix::process::setsid();
         self.take_streams()
             .step(|| "connect the standard streams".to_owned())?;
         self.limit()?;
@@ -110,6 +108,8 @@ impl<'a> Program<'a> {
         if self.spec.init {
             super::init::stay_as_init().step(|| "start the program below init".to_owned())?;
         }
+        self.lead_session()
+            .step(|| "take the terminal".to_owned())?;
         // SAFETY: only sets the close-on-exec flag of this process's descriptors.
         let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
         sys::check(result).step(|| "close descriptors".to_owned())?;
@@ -138,7 +138,6 @@ impl<'a> Program<'a> {
     /// `/dev/stdout` again.
     fn take_streams(&self) -> io::Result<()> {
         if let Some(terminal) = &self.terminal {
-            rustix::process::ioctl_tiocsctty(terminal)?;
             return (0..3).try_for_each(|number| install(terminal, number));
         }
         for (stream, number) in self.streams.iter().zip(0..) {
@@ -150,6 +149,17 @@ impl<'a> Program<'a> {
             install(stream, number)?;
         }
         Ok(())
+    }
+
+    /// Begins a session, with the terminal as its own. From then on Ctrl-C ends the process, so
+    /// this comes after the fork from init: process 1 would take the key and ignore it.
+    fn lead_session(&self) -> io::Result<()> {
+        // Fails only for a leader of a session, which a fresh child is not.
+        let _ = rustix::process::setsid();
+        match &self.terminal {
+            Some(terminal) => Ok(rustix::process::ioctl_tiocsctty(terminal)?),
+            None => Ok(()),
+        }
     }
 
     fn limit(&self) -> Result<(), Report> {

@@ -14,6 +14,7 @@ use crate::{Case, own_program};
 
 pub(crate) const CASES: &[Case] = &[
     ("interrupt_key", interrupt_key),
+    ("interrupt_key_at_once", interrupt_key_at_once),
     ("end_of_input_key", end_of_input_key),
     ("resize", resize),
     ("console", console),
@@ -100,6 +101,22 @@ fn interrupt_key() {
     session.expect("hello\r\nhello\r\n");
     session.key(b"\x03");
     session.expect("code 130");
+}
+
+/// A key that is struck before the program runs is for the program, not for init.
+fn interrupt_key_at_once() {
+    for _ in 0..20 {
+        let mut session = Session::start("exec cat");
+        while rustix::termios::tcgetattr(&session.slave)
+            .unwrap()
+            .local_modes
+            .contains(rustix::termios::LocalModes::ISIG)
+        {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        session.key(b"\x03");
+        session.expect("code 130");
+    }
 }
 
 fn end_of_input_key() {
