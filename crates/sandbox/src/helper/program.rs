@@ -108,8 +108,7 @@ impl<'a> Program<'a> {
         if self.spec.init {
             super::init::stay_as_init().step(|| "start the program below init".to_owned())?;
         }
-        self.lead_session()
-            .step(|| "take the terminal".to_owned())?;
+        self.lead_session().step(|| "take the terminal".to_owned())?;
         // SAFETY: only sets the close-on-exec flag of this process's descriptors.
         let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
         sys::check(result).step(|| "close descriptors".to_owned())?;
