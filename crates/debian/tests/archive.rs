@@ -199,6 +199,25 @@ fn refuses_wrong_times_suites_and_architectures() {
 }
 
 #[test]
+fn refuses_expired_and_revoked_keys() {
+    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    for (key, now, part) in [
+        ("short", NOW + 31_536_000, "expired at 2024-02-09"),
+        ("revoked", NOW, "is revoked"),
+    ] {
+        let mut fixture = Fixture::new();
+        fixture.keyring = Keyring::default();
+        let public = fs::read(testdata.join(format!("keys/{key}.gpg"))).unwrap();
+        fixture.keyring.add(&public).unwrap();
+        let signed = testdata.join("releases").join(key);
+        fs::copy(signed, fixture.path("dists/test/InRelease")).unwrap();
+        let error = fixture.archive(&FileFetcher).update("amd64", now).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains(part), "{cause}");
+    }
+}
+
+#[test]
 fn refuses_to_go_back_in_time() {
     let fixture = Fixture::new();
     fixture.update().unwrap();
