@@ -44,6 +44,8 @@ pub(crate) struct ChoiceArgs {
 pub(crate) struct Target {
     pub(crate) spec: ImageSpec,
     pub(crate) platform: Platform,
+    /// The whole name, when a name was given and no file.
+    pub(crate) name: Option<Reference>,
 }
 
 impl TargetArgs {
@@ -91,7 +93,11 @@ fn from_file(path: &Path, choice: &ChoiceArgs, platform: Platform) -> Result<Tar
     let spec = recipe
         .compose(&request)
         .map_err(|error| CliError::failed(chain(&error)))?;
-    Ok(Target { spec, platform })
+    Ok(Target {
+        spec,
+        platform,
+        name: None,
+    })
 }
 
 fn release(choice: &ChoiceArgs) -> Result<Option<DebianRelease>, CliError> {
@@ -144,6 +150,7 @@ fn from_name(name: &str, choice: &ChoiceArgs, platform: &Platform) -> Result<Tar
     Ok(Target {
         spec,
         platform: image.platform(platform),
+        name: image.name().parse().ok(),
     })
 }
 
