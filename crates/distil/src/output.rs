@@ -53,7 +53,7 @@ pub(crate) fn print(form: &Form, rows: &[Value], heading: impl Fn(&str) -> Strin
                 .map(|row| columns.iter().map(|column| text(&row[column])).collect());
             let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|column| heading(column)).collect()];
             lines.extend(cells);
-            align(&mut out, &lines)?;
+            align(&mut out, &lines, 3)?;
         }
         Form::Template {
             template,
@@ -73,7 +73,7 @@ pub(crate) fn print(form: &Form, rows: &[Value], heading: impl Fn(&str) -> Strin
                 lines.push(template.render(row)?.split('\t').map(str::to_owned).collect());
             }
             if *with_heading {
-                align(&mut out, &lines)?;
+                align(&mut out, &lines, 3)?;
             } else {
                 for line in lines {
                     writeln!(out, "{}", line.join("\t"))?;
@@ -93,7 +93,8 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn align(out: &mut dyn Write, lines: &[Vec<String>]) -> std::io::Result<()> {
+/// Writes rows as columns with `gap` spaces between them.
+pub(crate) fn align(out: &mut dyn Write, lines: &[Vec<String>], gap: usize) -> std::io::Result<()> {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|at| {
@@ -111,7 +112,7 @@ fn align(out: &mut dyn Write, lines: &[Vec<String>]) -> std::io::Result<()> {
             if at + 1 == line.len() {
                 text.push_str(cell);
             } else {
-                text.push_str(&format!("{cell:<width$}", width = widths[at] + 3));
+                text.push_str(&format!("{cell:<width$}", width = widths[at] + gap));
             }
         }
         writeln!(out, "{}", text.trim_end())?;

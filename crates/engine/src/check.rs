@@ -1,11 +1,12 @@
-//! The build checks without a build.
+//! The build checks, and other questions about a Dockerfile, without a build.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use distil_dockerfile::Dockerfile;
 use distil_dockerfile::lint::{Rule, Warning};
-use distil_frontend::{ImageName, ImageResolver, Options, ResolveError, ResolveMode, ResolvedImage};
+use distil_frontend::{ImageName, ImageResolver, Options, Outline, ResolveError, ResolveMode, ResolvedImage};
 use distil_oci::{Digest, ImageConfig, Platform};
 use distil_solver::CancelToken;
 use distil_sources::{Assembler, Coverage, ImageError, ImageProvider, PullPolicy};
@@ -43,41 +44,82 @@ impl Engine {
         cancel: &CancelToken,
     ) -> Result<CheckReport, Failure> {
         let adapter = Adapter::new(sink);
-        let packages = self.package_archive(cancel);
-        let provider = self.provider(request, &packages)?;
-        let dockerfile = match Self::parse(request, &adapter) {
-            Ok(dockerfile) => dockerfile,
-            Err(error) => {
-                return Ok(CheckReport {
-                    warnings: Vec::new(),
-                    error: Some(error),
-                });
-            }
-        };
-        let options = Self::frontend_options(request)?;
-        let assembler = self.assembler(packages);
-        let bases = Bases::new(&provider, assembler.as_ref(), &adapter, &options);
-        let run = || {
+        let parsed = Self::parse(request, &adapter);
+        let run = |dockerfile: &Dockerfile, options: &Options, bases: &Bases<'_>| {
             let found = RefCell::new(Vec::new());
             let text = &request.dockerfile.text;
             let keep = |warning| found.borrow_mut().push(warning);
-            let checked = distil_frontend::check(&dockerfile, text, &options, &bases, &keep);
+            let checked = distil_frontend::check(dockerfile, text, options, bases, &keep);
             CheckReport {
                 warnings: found.into_inner(),
                 error: checked.err().map(BuildError::Dockerfile),
             }
         };
-        let report = run();
-        if !bases.must_ask(&report) {
-            return Ok(report);
-        }
-        bases.ask.store(true, Ordering::Relaxed);
-        let report = run();
-        match cancel.is_cancelled() {
-            true => Err(BuildError::Solve(distil_solver::SolveError::Cancelled).into()),
-            false => Ok(report),
+        match parsed {
+            Ok(dockerfile) => self.ask(request, &adapter, cancel, &|options, bases| {
+                let report = run(&dockerfile, options, bases);
+                let depends = bases.has_foreign() || report.error.is_some() || depends_on_config(&report);
+                (report, depends)
+            }),
+            Err(error) => Ok(CheckReport {
+                warnings: Vec::new(),
+                error: Some(error),
+            }),
         }
     }
+
+    /// Finds out what builds of the target can be given. Bases are looked up as for [`Engine::check`]; here only
+    /// an error can depend on one.
+    ///
+    /// # Errors
+    /// What a build would be refused for before it runs anything.
+    pub fn outline(
+        &self,
+        request: &BuildRequest,
+        sink: Arc<dyn ProgressSink>,
+        cancel: &CancelToken,
+    ) -> Result<Outline, Failure> {
+        let adapter = Adapter::new(sink);
+        let dockerfile = Self::parse(request, &adapter)?;
+        let outline = self.ask(request, &adapter, cancel, &|options, bases| {
+            let outline = distil_frontend::outline(&dockerfile, &request.dockerfile.text, options, bases);
+            let depends = outline.is_err();
+            (outline, depends)
+        })?;
+        outline.map_err(|errors| BuildError::Dockerfile(errors).into())
+    }
+
+    /// Runs `question` with the bases at hand, and once more with registries where its answer depends on others.
+    fn ask<T>(
+        &self,
+        request: &BuildRequest,
+        adapter: &Adapter,
+        cancel: &CancelToken,
+        question: &dyn Fn(&Options, &Bases<'_>) -> (T, bool),
+    ) -> Result<T, Failure> {
+        let packages = self.package_archive(cancel);
+        let provider = self.provider(request, &packages)?;
+        let options = Self::frontend_options(request)?;
+        let assembler = self.assembler(packages);
+        let bases = Bases::new(&provider, assembler.as_ref(), adapter, &options);
+        let (answer, depends) = question(&options, &bases);
+        if !depends || bases.missing().is_empty() {
+            return Ok(answer);
+        }
+        bases.ask.store(true, Ordering::Relaxed);
+        let (answer, _) = question(&options, &bases);
+        match cancel.is_cancelled() {
+            true => Err(BuildError::Solve(distil_solver::SolveError::Cancelled).into()),
+            false => Ok(answer),
+        }
+    }
+}
+
+/// Whether the config of a base could take a finding back: it may set the variable, or a shell.
+fn depends_on_config(report: &CheckReport) -> bool {
+    let by_config =
+        |warning: &Warning| matches!(warning.rule, Rule::UndefinedVar | Rule::JsonArgsRecommended);
+    report.warnings.iter().any(by_config)
 }
 
 /// Configs of bases for the checks: those at hand, and an empty one for each that is not.
@@ -109,18 +151,16 @@ impl<'a> Bases<'a> {
         }
     }
 
-    /// Whether a finding depends on a base that is not at hand.
-    fn must_ask(&self, report: &CheckReport) -> bool {
-        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+    fn missing(&self) -> MutexGuard<'_, Vec<Platform>> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a base that is not at hand is wanted for another platform than the builder's.
+    fn has_foreign(&self) -> bool {
         let foreign = |platform: &Platform| {
             platform.os != self.builder.os || platform.architecture != self.builder.architecture
         };
-        let by_config =
-            |warning: &Warning| matches!(warning.rule, Rule::UndefinedVar | Rule::JsonArgsRecommended);
-        !missing.is_empty()
-            && (report.error.is_some()
-                || report.warnings.iter().any(by_config)
-                || missing.iter().any(foreign))
+        self.missing().iter().any(foreign)
     }
 
     fn one(&self, request: &distil_frontend::ImageRequest) -> Result<ResolvedImage, ResolveError> {
@@ -146,8 +186,7 @@ impl<'a> Bases<'a> {
             }),
             Err(ImageError::NotLocal) => {
                 if !assembled {
-                    let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-                    missing.push(request.platform.clone());
+                    self.missing().push(request.platform.clone());
                 }
                 Ok(unknown(&request.platform))
             }

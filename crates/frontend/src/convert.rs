@@ -6,7 +6,7 @@ use distil_llb::Definition;
 use distil_oci::{ImageConfig, Platform};
 
 use crate::lower;
-use crate::{ImageResolver, Options};
+use crate::{ImageResolver, Options, Outline};
 
 /// A stage as it was lowered, for progress and for callers that list targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,4 +72,17 @@ pub fn check(
     warn: &dyn Fn(Warning),
 ) -> Result<(), Vec<Diagnostic>> {
     lower::check(dockerfile, source, options, images, warn)
+}
+
+/// What builds of the target can be given. No check is run.
+///
+/// # Errors
+/// As [`convert`], apart from `check=error=true`.
+pub fn outline(
+    dockerfile: &Dockerfile,
+    source: &[u8],
+    options: &Options,
+    images: &dyn ImageResolver,
+) -> Result<Outline, Vec<Diagnostic>> {
+    lower::outline(dockerfile, source, options, images)
 }

@@ -10,12 +10,14 @@ mod convert;
 mod git;
 mod lower;
 mod options;
+mod outline;
 mod paths;
 mod resolver;
 mod text;
 mod values;
 
-pub use convert::{Conversion, StageInfo, check, convert};
+pub use convert::{Conversion, StageInfo, check, convert, outline};
 pub use lower::check_frontend;
 pub use options::{NoCache, Options, OptionsError};
+pub use outline::{Outline, OutlineArg, OutlineMount};
 pub use resolver::{ImageName, ImageRequest, ImageResolver, ResolveError, ResolveMode, ResolvedImage};

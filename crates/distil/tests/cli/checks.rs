@@ -158,7 +158,7 @@ fn targets_are_listed() {
         world.ok("build --call=targets context"),
         "TARGET            DESCRIPTION\n\
          build             makes the program\n\
-         \u{20}                 \n\
+         \n\
          release (default) is small\n"
     );
     let answer: Value = serde_json::from_str(&world.ok("build --call=targets,format=json context")).unwrap();
@@ -174,4 +174,36 @@ fn targets_are_listed() {
         let refused = world.fails(&format!("build --call={call} context"), 2);
         assert!(refused.contains(word), "{refused}");
     }
+}
+
+#[test]
+fn an_outline_has_what_the_target_can_be_given() {
+    let world = World::without_builds();
+    world.write(
+        "context/Dockerfile",
+        "ARG DISTRO=debian\n# VERSION of the base\nARG VERSION=12\nARG IMAGE=${DISTRO}:${VERSION}\nARG OTHER=1\n\
+         FROM ${IMAGE} AS build\nARG TARGETARCH\n# MODE fast or small\nARG MODE=fast\n\
+         RUN --mount=type=secret,id=token,required=true --mount=type=ssh true\n\
+         FROM scratch AS unused\nARG NEVER=1\n\
+         # app the program\nFROM scratch AS app\nARG LATE\nCOPY --from=build /x /\n",
+    );
+    assert_eq!(
+        world.ok("build --call=outline --build-arg MODE=small context"),
+        "TARGET:      app\nDESCRIPTION: the program\n\n\
+         BUILD ARG   VALUE       DESCRIPTION\n\
+         DISTRO      debian\n\
+         VERSION     12          of the base\n\
+         IMAGE       debian:12\n\
+         MODE        small       fast or small\n\
+         LATE\n\n\
+         SECRET   REQUIRED\n\
+         token    true\n\n\
+         SSH       REQUIRED\n\
+         default\n\n"
+    );
+    let answer: Value =
+        serde_json::from_str(&world.ok("build --call=outline,format=json --target=unused context")).unwrap();
+    assert_eq!(answer["args"][0]["name"], "NEVER");
+    assert_eq!(answer["args"][1], Value::Null);
+    assert_eq!(answer["secrets"], Value::Null);
 }

@@ -34,7 +34,7 @@ impl Lowering<'_> {
         Ok(args)
     }
 
-    fn predefined_args(&self) -> EnvList {
+    pub(super) fn predefined_args(&self) -> EnvList {
         let last = self
             .dockerfile
             .stages
@@ -82,7 +82,7 @@ impl Lowering<'_> {
         self.expansion(env, word).map(|expansion| expansion.text)
     }
 
-    fn expansion(&self, env: &EnvList, word: &Word) -> Result<Expansion> {
+    pub(super) fn expansion(&self, env: &EnvList, word: &Word) -> Result<Expansion> {
         let lookup = |name: &str| env.get(name).map(str::to_owned);
         self.expander()
             .expand(&word.value, &lookup)

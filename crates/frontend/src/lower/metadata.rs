@@ -74,6 +74,7 @@ impl Lowering<'_> {
                 (None, Some(default)) => Some(self.expand(id, step, default)?),
                 (None, None) => self.global_args.get(key).map(str::to_owned),
             };
+            self.note_arg(id, step, arg, value.as_deref());
             let stage = &mut self.stages[id.0];
             match &value {
                 Some(value) => {

@@ -13,6 +13,7 @@ mod metadata;
 mod mounts;
 mod names;
 mod onbuild;
+mod outline;
 mod remote;
 mod run;
 mod stages;
@@ -23,13 +24,13 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use distil_dockerfile::expand::Expander;
-use distil_dockerfile::lint::{Linter, Rule, Warning, check_file};
+use distil_dockerfile::lint::{Checks, Linter, Rule, Warning, check_file};
 use distil_dockerfile::{Diagnostic, Dockerfile, Span, Word};
 use distil_llb::{Constraints, Definition, Edge, EnvList, Graph, SourceMap, SourceMapId, caps, pb};
 use distil_oci::Platform;
 use distil_rootfs::ignore::PatternMatcher;
 
-use crate::{Conversion, ImageResolver, Options, StageInfo, paths};
+use crate::{Conversion, ImageResolver, Options, Outline, StageInfo, paths};
 use stages::{Stage, StageId, Step};
 
 /// Name of the local source that is the main build context.
@@ -106,6 +107,20 @@ pub(crate) fn check(
         Some(_) => Extent::Target,
     };
     lowering.lower_stages(extent).map(|_| ())
+}
+
+/// What the target can be given; see [`crate::outline`].
+pub(crate) fn outline(
+    dockerfile: &Dockerfile,
+    source: &[u8],
+    options: &Options,
+    images: &dyn ImageResolver,
+) -> Result<Outline, Vec<Diagnostic>> {
+    let options = &prepared(dockerfile, source, options)?;
+    let linter = &Linter::new(Checks::default(), &|_| {});
+    let mut lowering = Lowering::new(dockerfile, source, options, images, linter);
+    let (target, _) = lowering.lower_stages(Extent::Target)?;
+    lowering.outline(target).map_err(|error| vec![error])
 }
 
 /// Which stages are lowered.

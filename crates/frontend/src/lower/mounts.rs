@@ -145,14 +145,19 @@ impl Lowering<'_> {
     }
 }
 
-/// The id is that of `source=`, `id=` or the target's name; without `env=` the
-/// file is made in any case.
-fn secret(mount: &dockerfile::Mount) -> Secret {
-    let id = match (mount.source.as_str(), mount.id.as_str()) {
+/// The id of a secret: of `source=`, of `id=`, or the target's name.
+pub(super) fn secret_id(mount: &dockerfile::Mount) -> String {
+    match (mount.source.as_str(), mount.id.as_str()) {
         ("", "") => paths::base(&mount.target).to_owned(),
         ("", id) => id.to_owned(),
         (source, _) => source.to_owned(),
-    };
+    }
+}
+
+/// The id is that of `source=`, `id=` or the target's name; without `env=` the
+/// file is made in any case.
+fn secret(mount: &dockerfile::Mount) -> Secret {
+    let id = secret_id(mount);
     let target = match (mount.target.as_str(), &mount.env) {
         ("", Some(_)) => None,
         ("", None) => Some(format!("/run/secrets/{}", paths::base(&id))),

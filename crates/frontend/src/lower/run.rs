@@ -25,6 +25,7 @@ struct Process {
 impl Lowering<'_> {
     pub(super) fn run(&mut self, id: StageId, step: &Step<'_>, run: &Run) -> Result<()> {
         let mounts = self.expand_mounts(id, step, run)?;
+        self.note_mounts(id, step, &mounts);
         // A process may read anything.
         self.mark_path(id, "/");
         let process = self.process(id, step, run)?;

@@ -10,6 +10,7 @@ use distil_oci::{ImageConfig, Platform};
 
 use super::contexts::NamedContext;
 use super::lint::LastSeen;
+use super::outline::Noted;
 use super::{Lowering, PathSetId, Result, SCRATCH};
 use crate::text;
 
@@ -71,6 +72,7 @@ pub(super) struct Stage<'a> {
     /// A WORKDIR of the file, not of the base image, was lowered.
     pub(super) workdir_set: bool,
     pub(super) last_seen: LastSeen,
+    pub(super) noted: Noted,
 }
 
 impl<'a> Stage<'a> {
@@ -102,6 +104,7 @@ impl<'a> Stage<'a> {
             in_trigger: false,
             workdir_set: false,
             last_seen: LastSeen::default(),
+            noted: Noted::default(),
         }
     }
 

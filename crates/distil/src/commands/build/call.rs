@@ -4,11 +4,12 @@ use std::io::Write;
 use std::sync::Arc;
 
 use distil_engine::progress::ProgressSink;
-use distil_engine::{Engine, Failure};
+use distil_engine::{BuildRequest, Engine, Failure};
+use distil_solver::CancelToken;
 
 use super::report::{self, Recorder};
 use super::request::Request;
-use super::{BuildArgs, checks, targets};
+use super::{BuildArgs, checks, outline, targets};
 use crate::error::CliError;
 use crate::session::Session;
 
@@ -17,6 +18,8 @@ use crate::session::Session;
 pub(super) enum Method {
     /// What the build checks find.
     Check,
+    /// What builds of the target can be given.
+    Outline,
     /// The stages and their descriptions.
     Targets,
 }
@@ -40,7 +43,7 @@ impl Call {
         };
         let wrong = |problem: &str| {
             CliError::usage(format!("`--call {given}`: {problem}"))
-                .hint("there are build, check and targets, with `,format=json`")
+                .hint("there are build, check, outline and targets, with `,format=json`")
         };
         let (mut name, mut json, mut ignore_status) = (None, false, false);
         for field in given.split(',') {
@@ -61,7 +64,8 @@ impl Call {
             None | Some("" | "build") => return Ok(None),
             Some("check" | "lint") => Method::Check,
             Some("targets") => Method::Targets,
-            Some(name @ ("outline" | "subrequests.describe")) => {
+            Some("outline") => Method::Outline,
+            Some(name @ "subrequests.describe") => {
                 return Err(wrong(&format!("`{name}` is not supported yet")));
             }
             Some(name) => return Err(wrong(&format!("there is no method `{name}`"))),
@@ -80,37 +84,55 @@ impl Call {
         args: &BuildArgs,
         request: &Request,
     ) -> Result<(), CliError> {
-        match self.method {
-            Method::Check => self.check(session, args, request),
-            Method::Targets => {
-                let text = targets::answer(&request.build.dockerfile, self.json).map_err(|failure| {
-                    report::failure(&request.build.dockerfile, &failure, &Recorder::quiet())
-                })?;
-                Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+        let dockerfile = &request.build.dockerfile;
+        let text = match self.method {
+            Method::Check => return self.check(session, args, request),
+            Method::Targets => targets::answer(dockerfile, self.json)?,
+            Method::Outline => {
+                let found = ask(session, args, request, Engine::outline)?;
+                match self.json {
+                    true => outline::json(dockerfile, &found),
+                    false => outline::text(&found)?,
+                }
             }
-        }
+        };
+        Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
     }
 
     fn check(self, session: &Session, args: &BuildArgs, request: &Request) -> Result<(), CliError> {
-        let engine: Engine = session.engine(&args.input.bases, None)?;
-        let recorder = Arc::new(Recorder::new(super::form(session, args)?, false));
-        let sink = Arc::clone(&recorder) as Arc<dyn ProgressSink>;
-        let cancel = crate::interrupt::token()?;
-        let checked = engine.check(&request.build, sink, &cancel);
-        recorder.finish();
         let dockerfile = &request.build.dockerfile;
-        let found = checked.map_err(|failure| report::failure(dockerfile, &failure, &recorder))?;
+        let found = ask(session, args, request, Engine::check)?;
         let text = match self.json {
             true => checks::json(dockerfile, &found),
             false => checks::text(dockerfile, &found),
         };
         std::io::stdout().lock().write_all(text.as_bytes())?;
         if let Some(error) = found.error {
-            return Err(report::failure(dockerfile, &Failure::from(error), &recorder));
+            return Err(report::failure(
+                dockerfile,
+                &Failure::from(error),
+                &Recorder::quiet(),
+            ));
         }
         match found.warnings.is_empty() || self.ignore_status {
             true => Ok(()),
             false => Err(CliError::silent(1)),
         }
     }
+}
+
+/// Asks the engine, and shows the look-ups that it needs.
+fn ask<T>(
+    session: &Session,
+    args: &BuildArgs,
+    request: &Request,
+    question: impl FnOnce(&Engine, &BuildRequest, Arc<dyn ProgressSink>, &CancelToken) -> Result<T, Failure>,
+) -> Result<T, CliError> {
+    let engine = session.engine(&args.input.bases, None)?;
+    let recorder = Arc::new(Recorder::new(super::form(session, args)?, false));
+    let sink = Arc::clone(&recorder) as Arc<dyn ProgressSink>;
+    let cancel = crate::interrupt::token()?;
+    let answer = question(&engine, &request.build, sink, &cancel);
+    recorder.finish();
+    answer.map_err(|failure| report::failure(&request.build.dockerfile, &failure, &recorder))
 }

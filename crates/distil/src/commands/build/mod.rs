@@ -2,6 +2,7 @@
 
 mod call;
 mod checks;
+mod outline;
 mod output;
 pub(crate) mod report;
 pub(crate) mod request;
@@ -38,7 +39,7 @@ pub(crate) struct BuildArgs {
     /// RUN steps that may run at once [default: 64]
     #[arg(long, value_name = "N", env = "DISTIL_JOBS")]
     pub(crate) jobs: Option<std::num::NonZeroU16>,
-    /// Ask about the Dockerfile instead of building: check or targets, with `,format=json`
+    /// Ask about the Dockerfile instead of building: check, outline or targets, with `,format=json`
     #[arg(long, value_name = "METHOD")]
     pub(crate) call: Option<String>,
     /// The same as --call=check

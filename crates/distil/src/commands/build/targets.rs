@@ -1,7 +1,5 @@
 //! `--call=targets`: the stages of a Dockerfile.
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use distil_dockerfile::{Dockerfile, Stage, parse, printable};
@@ -9,37 +7,37 @@ use distil_engine::{BuildError, DockerfileText, Failure};
 use serde_json::{Value, json};
 
 use super::checks::location;
+use super::report::{self, Recorder};
+use crate::error::CliError;
+use crate::output::align;
 
 /// Lists the stages in the order of the file: as a table, or as BuildKit's `targets.List`.
-pub(super) fn answer(dockerfile: &DockerfileText, as_json: bool) -> Result<String, Failure> {
-    let parsed = parse(&dockerfile.text).map_err(|errors| Failure::from(BuildError::Dockerfile(errors)))?;
+pub(super) fn answer(dockerfile: &DockerfileText, as_json: bool) -> Result<String, CliError> {
+    let parsed = parse(&dockerfile.text).map_err(|errors| {
+        let failure = Failure::from(BuildError::Dockerfile(errors));
+        report::failure(dockerfile, &failure, &Recorder::quiet())
+    })?;
     Ok(match as_json {
         true => json(dockerfile, &parsed),
-        false => table(&parsed),
+        false => table(&parsed)?,
     })
 }
 
-fn table(parsed: &Dockerfile) -> String {
+fn table(parsed: &Dockerfile) -> std::io::Result<String> {
     let last = parsed.stages.len().saturating_sub(1);
-    let names: Vec<String> = parsed
-        .stages
-        .iter()
-        .enumerate()
-        .map(|(at, stage)| shown(stage, at == last))
-        .collect();
-    let width = names
-        .iter()
-        .map(|name| name.chars().count())
-        .max()
-        .unwrap_or(0)
-        .max("TARGET".len());
-    let mut text = format!("{:<width$} DESCRIPTION\n", "TARGET");
-    for (name, stage) in names.iter().zip(&parsed.stages) {
+    let mut lines = vec![["TARGET", "DESCRIPTION"].map(str::to_owned).to_vec()];
+    for (at, stage) in parsed.stages.iter().enumerate() {
         let description = printable(stage.doc.as_deref().unwrap_or_default());
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name:<width$} {description}");
+        lines.push(vec![shown(stage, at == last), description.into_owned()]);
     }
-    text
+    columns(&lines, 1)
+}
+
+/// Rows as columns with `gap` spaces between them.
+pub(super) fn columns(lines: &[Vec<String>], gap: usize) -> std::io::Result<String> {
+    let mut text = Vec::new();
+    align(&mut text, lines, gap)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn shown(stage: &Stage, default: bool) -> String {
