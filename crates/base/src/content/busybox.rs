@@ -7,10 +7,10 @@
 /// Names of all commands in the binary, in its order; empty when it has no table.
 #[must_use]
 pub fn busybox_commands(binary: &[u8]) -> Vec<String> {
-    const START: &[u8] = b"\0[\0[[\0";
+    const START: &[u8] = b"[\0[[\0";
     let mut best = Vec::new();
     for at in memchr::memmem::find_iter(binary, START) {
-        let names = table(&binary[at + 1..]);
+        let names = table(&binary[at..]);
         if names.len() > best.len() {
             best = names;
         }

@@ -162,7 +162,7 @@ fn damaged_bundles_are_refused() {
 #[test]
 fn commands_of_busybox() {
     assert!(busybox_commands(b"no table").is_empty());
-    let table = b"x\0[\0[[\0arch\0ash\0zcat\0\0rest\0";
+    let table = b"x [\0[[\0arch\0ash\0zcat\0\0rest\0";
     assert_eq!(busybox_commands(table), ["[", "[[", "arch", "ash", "zcat"]);
     let Ok(binary) = fs::read("/usr/bin/busybox") else {
         println!("skipped: busybox is not installed");

@@ -46,10 +46,19 @@ pub(crate) const SETS: [ExcludeSet; 9] = [
         patterns: &["/usr/share/zoneinfo/right/*"],
         except: &[],
     },
-    // Helpers of the debugger gdb.
+    // Helpers of the debugger gdb, and libraries that only memusage and xtrace of libc's developer tools load.
     ExcludeSet {
         name: "gdb",
-        patterns: &["/usr/share/gcc/*", "/usr/share/gdb/*"],
+        patterns: &[
+            "/usr/share/gcc/*",
+            "/usr/share/gdb/*",
+            "/lib/*/libthread_db.so.1",
+            "/usr/lib/*/libthread_db.so.1",
+            "/lib/*/libmemusage.so",
+            "/usr/lib/*/libmemusage.so",
+            "/lib/*/libpcprofile.so",
+            "/usr/lib/*/libpcprofile.so",
+        ],
         except: &[],
     },
     // Compiled modules that only Python's own tests import.
