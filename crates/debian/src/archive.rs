@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::cache::{CacheError, DownloadCache, Expected, RememberedRelease};
 use crate::fetcher::{Changed, FetchError, FetchRequest, Fetcher};
 use crate::index::{self, IndexError, PackageIndex};
-use crate::keyring::{Keyring, SignatureError};
+use crate::keyring::{Keyring, SignatureError, VerifiedText};
 use crate::release::{IndexFile, Release, ReleaseError};
 use crate::sources::{ArchiveSources, Source};
 use crate::time::UnixTime;
@@ -145,14 +145,36 @@ impl AcceptedRelease {
         keyring: &Keyring,
         now: UnixTime,
     ) -> Result<AcceptedRelease, ArchiveError> {
-        let url = release_url(source);
         let signed = keyring.of(source).verify(bytes, now);
+        AcceptedRelease::from_signed(source, bytes, signed, Some(now))
+    }
+
+    /// The same as of the time when the file was made, whenever that was.
+    ///
+    /// # Errors
+    /// When no signature counted then, or the file is not one of that suite.
+    pub fn check_as_made(
+        source: &Source,
+        bytes: &[u8],
+        keyring: &Keyring,
+    ) -> Result<AcceptedRelease, ArchiveError> {
+        let signed = keyring.of(source).verify_as_made(bytes);
+        AcceptedRelease::from_signed(source, bytes, signed, None)
+    }
+
+    fn from_signed(
+        source: &Source,
+        bytes: &[u8],
+        signed: Result<VerifiedText, SignatureError>,
+        now: Option<UnixTime>,
+    ) -> Result<AcceptedRelease, ArchiveError> {
+        let url = release_url(source);
         let signed = signed.map_err(|source| ArchiveError::Signature {
             url: url.clone(),
             source,
         })?;
         let checked = Release::parse(&signed).and_then(|release| {
-            release.check(&source.suite, now)?;
+            release.check(&source.suite, now.unwrap_or(release.date))?;
             Ok(release)
         });
         Ok(AcceptedRelease {

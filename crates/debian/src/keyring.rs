@@ -146,6 +146,20 @@ impl Keyring {
     /// When the file holds anything besides one signed text, or no signature
     /// is valid at `now`.
     pub fn verify(&self, file: &[u8], now: UnixTime) -> Result<VerifiedText, SignatureError> {
+        self.verify_at(file, Some(now))
+    }
+
+    /// As [`Keyring::verify`], with every signature judged as of the time that it
+    /// names itself: for files that are kept longer than their keys live.
+    ///
+    /// # Errors
+    /// When the file holds anything besides one signed text, or no signature
+    /// was valid when it was made.
+    pub fn verify_as_made(&self, file: &[u8]) -> Result<VerifiedText, SignatureError> {
+        self.verify_at(file, None)
+    }
+
+    fn verify_at(&self, file: &[u8], now: Option<UnixTime>) -> Result<VerifiedText, SignatureError> {
         let not_signed = |reason: &str| SignatureError::NotSigned {
             reason: reason.to_owned(),
         };
@@ -163,6 +177,7 @@ impl Keyring {
         let signed = message.signed_text();
         let (mut signers, mut rejected) = (Vec::new(), Vec::new());
         for signature in message.signatures() {
+            let now = now.or(made_at(signature)).unwrap_or(UnixTime::MAX - CLOCK_SLACK);
             match self.check(signature, signed.as_bytes(), now) {
                 Ok(signer) => signers.push(signer),
                 Err(reason) => rejected.push(RejectedSignature {
@@ -223,6 +238,10 @@ fn check_with(
     )
 }
 
+fn made_at(signature: &Signature) -> Option<UnixTime> {
+    signature.created().map(|time| UnixTime::from(time.as_secs()))
+}
+
 fn bad_signature() -> String {
     "made a signature that does not match the text".to_owned()
 }
@@ -266,10 +285,7 @@ fn check_signature_times(signature: &Signature, now: UnixTime) -> Result<(), Str
     if !strong {
         return Err("used a hash function that is too weak".to_owned());
     }
-    let created = signature
-        .created()
-        .map(|time| UnixTime::from(time.as_secs()))
-        .ok_or("made a signature without a date")?;
+    let created = made_at(signature).ok_or("made a signature without a date")?;
     if created > now + CLOCK_SLACK {
         return Err(format!(
             "signed at {}, which is in the future",

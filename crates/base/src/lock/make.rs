@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use distil_debian::{AcceptedRelease, Indexes};
+use distil_debian::AcceptedRelease;
 use thiserror::Error;
 
 use super::{
@@ -17,8 +17,8 @@ pub struct Locking<'a> {
     pub recipe: &'a str,
     /// The packages chosen.
     pub selection: &'a Selection,
-    /// The indexes that they were chosen from.
-    pub indexes: &'a Indexes,
+    /// The suites that they were chosen from, in the order of the selection's.
+    pub releases: &'a [AcceptedRelease],
 }
 
 /// Selections that do not fit into one lockfile.
@@ -63,7 +63,7 @@ impl Lockfile {
             for package in packages_of(one.selection) {
                 add_package(&mut packages, package)?;
             }
-            for (chosen, accepted) in one.selection.releases.iter().zip(&one.indexes.releases) {
+            for (chosen, accepted) in one.selection.releases.iter().zip(one.releases) {
                 add_suite(&mut suites, suite(chosen.archive_url.clone(), accepted))?;
             }
             let image = image(one);
@@ -81,36 +81,37 @@ impl Lockfile {
         })
     }
 
-    /// Takes over from `old` what images came out as, where nothing changed that
-    /// decides their bytes.
-    pub fn keep_outputs(&mut self, old: &Lockfile) {
-        let same_bytes = |a: &LockedImage, b: &LockedImage| {
-            let files = |lock: &Lockfile, image: &LockedImage| -> Vec<_> {
-                let uses = image.packages.iter();
-                uses.map(|one| lock.package(one, &image.architecture).map(|file| file.sha256))
-                    .collect()
-            };
-            a.spec == b.spec && a.epoch == b.epoch && files(self, a) == files(old, b)
+    /// Takes over from `old` the epoch and the recorded output of images whose
+    /// recipe and packages are the same, so that they stay the same byte for byte
+    /// although their suites were published anew.
+    pub fn keep_unchanged(&mut self, old: &Lockfile) {
+        let files = |lock: &Lockfile, image: &LockedImage| -> Vec<_> {
+            let uses = image.packages.iter();
+            uses.map(|one| lock.package(one, &image.architecture).map(|file| file.sha256))
+                .collect()
         };
-        let outputs: Vec<_> = self
+        let kept: Vec<_> = self
             .images
             .iter()
             .map(|image| {
                 let known = old.image(&image.name, &image.architecture).ok()?;
-                same_bytes(image, known).then(|| known.output.clone()).flatten()
+                let same = image.spec == known.spec && files(self, image) == files(old, known);
+                same.then(|| (known.epoch, known.output.clone()))
             })
             .collect();
-        for (image, output) in self.images.iter_mut().zip(outputs) {
-            image.output = image.output.take().or(output);
+        for (image, kept) in self.images.iter_mut().zip(kept) {
+            if let Some((epoch, output)) = kept {
+                (image.epoch, image.output) = (epoch, output);
+            }
         }
     }
 
-    /// Checks that no suite of `indexes` is older than it is here.
+    /// Checks that none of these suites is older than it is here.
     ///
     /// # Errors
     /// The first suite that is.
-    pub fn check_not_before(&self, indexes: &Indexes) -> Result<(), LockError> {
-        for accepted in &indexes.releases {
+    pub fn check_not_before(&self, releases: &[AcceptedRelease]) -> Result<(), LockError> {
+        for accepted in releases {
             let found = accepted.release.date;
             let is_it = |suite: &&LockedSuite| {
                 suite.name == accepted.source.suite
@@ -243,6 +244,9 @@ fn image(one: &Locking<'_>) -> LockedImage {
         name: selection.spec.name.clone(),
         architecture: selection.spec.architecture.clone(),
         recipe: one.recipe.to_owned(),
+        release: selection.spec.release,
+        variant: selection.spec.variant,
+        layout: selection.spec.layout,
         spec: selection.spec.digest(),
         epoch: selection.epoch,
         suites: releases

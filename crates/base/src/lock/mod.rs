@@ -14,12 +14,12 @@ mod parse;
 mod text;
 mod verify;
 
-use distil_debian::{PackageFile, SnapshotMirror, UnixTime};
+use distil_debian::{SnapshotMirror, UnixTime};
 use distil_oci::{Digest, Platform};
 use thiserror::Error;
 
-use crate::recipe::ImageSpec;
-use crate::release::debian_architecture;
+use crate::recipe::{ImageSpec, Layout, Variant};
+use crate::release::{DebianRelease, debian_architecture};
 use crate::selection::{Reason, SelectedPackage, SelectedRelease, Selection};
 
 pub use changes::{Change, Subject};
@@ -107,6 +107,12 @@ pub struct LockedImage {
     /// How the recipe was named when it was locked: a built-in name, or a path
     /// relative to the folder of the lockfile.
     pub recipe: String,
+    /// Release of Debian that it is composed for.
+    pub release: DebianRelease,
+    /// Variant that it is composed for.
+    pub variant: Variant,
+    /// Layers that it is composed with.
+    pub layout: Layout,
     /// [`ImageSpec::digest`] of the recipe.
     pub spec: Digest,
     /// No file of the image is newer.
@@ -150,7 +156,7 @@ pub struct LockedInput {
     pub sha256: Digest,
 }
 
-/// What an image comes out as.
+/// What an image comes out as; a check of reproducibility.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     /// Digest of the manifest.
@@ -359,19 +365,6 @@ impl LockedSuite {
             signers: self.signers.clone(),
         }
     }
-}
-
-/// What downloading needs to know of the packages of a selection.
-#[must_use]
-pub fn package_files(selection: &Selection) -> Vec<PackageFile> {
-    let file = |package: &SelectedPackage| PackageFile {
-        suite: package.suite.clone(),
-        archive_url: package.archive_url.clone(),
-        filename: package.filename.clone(),
-        size: package.size,
-        sha256: package.sha256,
-    };
-    selection.packages.iter().map(file).collect()
 }
 
 #[cfg(test)]

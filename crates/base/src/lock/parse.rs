@@ -6,9 +6,12 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 use toml::Spanned;
 
+use super::text::PER_PACKAGE;
 use super::{
     LockedImage, LockedIndex, LockedInput, LockedPackage, LockedSuite, Lockfile, Output, PackageUse, VERSION,
 };
+use crate::recipe::{Layout, Variant};
+use crate::release::DebianRelease;
 use crate::selection::Reason;
 
 /// A lockfile that cannot be read.
@@ -54,12 +57,15 @@ struct Image {
     name: Spanned<String>,
     architecture: String,
     recipe: String,
+    release: Spanned<String>,
+    variant: Option<Spanned<String>>,
+    layers: Option<Spanned<String>>,
     spec: Digest,
     #[serde(deserialize_with = "time")]
     epoch: UnixTime,
     manifest: Option<Digest>,
     #[serde(default)]
-    layers: Vec<Digest>,
+    diff_ids: Vec<Digest>,
     #[serde(default)]
     suites: Vec<Spanned<String>>,
     #[serde(default)]
@@ -185,6 +191,10 @@ impl Reader<'_> {
         }
     }
 
+    fn unknown(&self, value: &Spanned<String>, what: &str) -> ParseError {
+        self.wrong(value, format!("`{}` is no {what}", value.get_ref()))
+    }
+
     fn lockfile(&self, file: File) -> Result<Lockfile, ParseError> {
         let mut lockfile = Lockfile::default();
         for package in file.package {
@@ -293,10 +303,24 @@ impl Reader<'_> {
             size: input.size,
             sha256: input.sha256,
         });
+        let known_release = DebianRelease::from_name(image.release.get_ref());
+        let release = known_release.ok_or_else(|| self.unknown(&image.release, "release of Debian"))?;
+        let variant = image.variant.as_ref().map(|tag| {
+            let variant = Variant::from_tag(tag.get_ref());
+            variant.ok_or_else(|| self.unknown(tag, "variant"))
+        });
+        let layout = match &image.layers {
+            None => Layout::Merged,
+            Some(text) if text.get_ref() == PER_PACKAGE => Layout::PerPackage,
+            Some(text) => return Err(self.unknown(text, "layout of layers")),
+        };
         Ok(LockedImage {
             name: name.clone(),
             architecture: image.architecture,
             recipe: image.recipe,
+            release,
+            variant: variant.transpose()?.unwrap_or_default(),
+            layout,
             spec: image.spec,
             epoch: image.epoch,
             suites,
@@ -304,7 +328,7 @@ impl Reader<'_> {
             inputs: inputs.collect(),
             output: image.manifest.map(|manifest| Output {
                 manifest,
-                layers: image.layers,
+                layers: image.diff_ids,
             }),
         })
     }

@@ -41,36 +41,36 @@ fn is_read_and_written_in_one_form() {
 const WRONG: &[(&str, &str, usize, &str)] = &[
     ("version = 1\n", "", 0, "version"),
     ("version = 1", "version = 2", 0, "version 2 of the format"),
-    ("epoch =", "epoc =", 10, "epoc"),
+    ("epoch =", "epoc =", 13, "epoc"),
     ("size = 7", "size = -7", 0, "-7"),
     (
         "\"2025-11-08T10:00:00Z\"",
         "\"yesterday\"",
-        10,
+        13,
         "`yesterday` is no time",
     ),
     (
         "\"libssl3\",",
         "\"libssl4\",",
-        22,
+        25,
         "no `[[package]]` for `libssl4` on `amd64`",
     ),
     (
         "libc6=2.36-9 for",
         "libc6 because",
-        21,
+        24,
         "`libc6 because libssl3` is not",
     ),
     (
         "\"libssl3: debconf",
         "\"x: debconf",
-        25,
+        28,
         "with a package of this image",
     ),
     (
         "  \"bookworm-security\",",
         "  \"sid\",",
-        17,
+        20,
         "no `[[suite]]` for `sid`",
     ),
     (
@@ -84,6 +84,14 @@ const WRONG: &[(&str, &str, usize, &str)] = &[
         "version = \"2.36-9\"",
         0,
         "`libc6=2.36-9+b1` on `arm64`",
+    ),
+    ("debug-nonroot", "fast", 10, "`fast` is no variant"),
+    ("\"per-package\"", "\"many\"", 11, "`many` is no layout"),
+    (
+        "release = \"bookworm\"",
+        "release = \"woody\"",
+        9,
+        "`woody` is no release",
     ),
     ("[[suite]]", "[[suit]]", 0, "suit"),
 ];
@@ -135,7 +143,7 @@ fn checks_what_images_come_out_as() {
     assert_eq!(Lockfile::parse(&lockfile.to_text()).unwrap(), lockfile);
     // An update that changes no package keeps it, one that does forgets it.
     let mut same = whole();
-    same.keep_outputs(&lockfile);
+    same.keep_unchanged(&lockfile);
     assert_eq!(same.images[1].output, lockfile.images[1].output);
     let mut other = whole();
     other
@@ -143,7 +151,7 @@ fn checks_what_images_come_out_as() {
         .iter_mut()
         .for_each(|package| package.sha256 = wrong);
     other.images.iter_mut().for_each(|image| image.output = None);
-    other.keep_outputs(&lockfile);
+    other.keep_unchanged(&lockfile);
     assert_eq!(other.images[1].output, None);
 }
 

@@ -7,7 +7,11 @@ use std::fmt::Write as _;
 use distil_debian::format_rfc3339;
 
 use super::{LockedImage, LockedPackage, LockedSuite, Lockfile, PackageUse, VERSION};
+use crate::recipe::{Layout, Variant};
 use crate::selection::Reason;
+
+/// Value of `layers` for a layer for each package; one layer is not written.
+pub(super) const PER_PACKAGE: &str = "per-package";
 
 const HEAD: &str = "\
 # Written by `distil base lock`: the exact packages of images. `distil base update`
@@ -97,12 +101,19 @@ fn image_text(image: &LockedImage, names: &Names<'_>) -> String {
     table.text("name", &image.name);
     table.text("architecture", &image.architecture);
     table.text("recipe", &image.recipe);
+    table.text("release", image.release.codename());
+    if image.variant != Variant::default() {
+        table.text("variant", &image.variant.tag());
+    }
+    if image.layout == Layout::PerPackage {
+        table.text("layers", PER_PACKAGE);
+    }
     table.text("spec", &image.spec.to_string());
     table.text("epoch", &format_rfc3339(image.epoch));
     if let Some(output) = &image.output {
         table.text("manifest", &output.manifest.to_string());
         let layers = output.layers.iter();
-        table.lines("layers", layers.map(|layer| quoted(&layer.to_string())));
+        table.lines("diff-ids", layers.map(|layer| quoted(&layer.to_string())));
     }
     let suites = image.suites.iter();
     table.lines(

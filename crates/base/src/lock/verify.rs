@@ -129,8 +129,8 @@ pub struct VerifiedSuite {
 impl Lockfile {
     /// Checks that trusted keys signed the Release files in `folder`, that these
     /// name the indexes of the lockfile, and that the indexes list its packages with
-    /// their hashes. Signatures and keys are judged as of the date of the Release
-    /// file: a lockfile does not become wrong when a suite expires.
+    /// their hashes. Signatures and keys are judged as of when the Release file was
+    /// signed: a lockfile does not become wrong when a suite or a key expires.
     ///
     /// Indexes are read from `folder`, else from the cache of `archive`; with `fetch`
     /// they are otherwise downloaded by their hash.
@@ -228,7 +228,7 @@ impl SuiteCheck<'_> {
             });
         }
         let (source, keyring) = (self.source(), self.archive.keyring);
-        let checked = AcceptedRelease::check(&source, &bytes, keyring, self.suite.date);
+        let checked = AcceptedRelease::check_as_made(&source, &bytes, keyring);
         let accepted = checked.map_err(|source| VerifyError::Release {
             suite: self.name(),
             source,

@@ -73,9 +73,12 @@ fn refuses_expired_and_revoked_keys() {
     let ring = keyring(include_bytes!("../../testdata/keys/short.gpg"));
     assert!(ring.verify(short, NOW).is_ok());
     assert!(refusal(&ring, short, NOW + YEAR).contains("expired at 2024-02-09"));
+    // It was good when it signed; a revoked key never is.
+    assert!(ring.verify_as_made(short).is_ok());
     let revoked = include_bytes!("../../testdata/releases/revoked");
     let ring = keyring(include_bytes!("../../testdata/keys/revoked.gpg"));
     assert!(refusal(&ring, revoked, NOW).contains("is revoked"));
+    assert!(ring.verify_as_made(revoked).is_err());
 }
 
 #[test]
