@@ -9,7 +9,7 @@ use distil_oci::{Descriptor, Digest, Manifest, Platform, Reference, media_type};
 use distil_sandbox::exit::ExitStatus;
 use distil_sandbox::{Network, ProcessSpec, Sandbox, Stdio};
 use distil_snapshot::{ActiveSnapshot, CommitOptions, Snapshotter};
-use distil_sources::{Assembled, Assembler, Coverage, ImageError, Transfer};
+use distil_sources::{Assembled, ImageError, Transfer};
 use distil_store::{LockMode, NewImage, Timestamp};
 
 use crate::archive::{PackageArchive, Problem, download, other, part};
@@ -26,23 +26,9 @@ pub(crate) struct DebianAssembler {
     pub(crate) host: Platform,
 }
 
-impl Assembler for DebianAssembler {
-    fn covers(&self, reference: &Reference) -> Coverage {
-        match DebianImage::from_reference(reference) {
-            Some(_) => Coverage::Recipe,
-            None => Coverage::Registry,
-        }
-    }
-
-    fn note(&self, _: &Reference) -> Option<String> {
-        None
-    }
-
-    fn nearest(&self, _: &Reference) -> Option<String> {
-        None
-    }
-
-    fn assemble(
+impl DebianAssembler {
+    /// Assembles the image and stores it under its name.
+    pub(crate) fn assemble(
         &self,
         reference: &Reference,
         platform: &Platform,
@@ -79,9 +65,7 @@ impl Assembler for DebianAssembler {
             Problem::Other(detail) => failed(detail),
         })
     }
-}
 
-impl DebianAssembler {
     fn run(
         &self,
         archive: &Archive<'_>,

@@ -18,6 +18,7 @@ use crate::archive::PackageArchive;
 use crate::contexts::{self, DockerfileText};
 use crate::error::BuildError;
 use crate::ops::{self, OpEnvironment, Output};
+use crate::packages::PackageSources;
 use crate::progress::ProgressSink;
 use crate::progress_adapter::Adapter;
 use crate::resolver::Resolver;
@@ -82,6 +83,12 @@ impl From<BuildError> for Failure {
     }
 }
 
+/// What a build reads that is not its own.
+struct Sources {
+    images: Arc<ImageProvider>,
+    packages: PackageSources,
+}
+
 impl Engine {
     /// Converts the Dockerfile to its graph, looking up base images, and runs nothing.
     ///
@@ -93,9 +100,8 @@ impl Engine {
         sink: Arc<dyn ProgressSink>,
     ) -> Result<Conversion, Failure> {
         let adapter = Adapter::new(sink);
-        let packages = self.package_archive(&CancelToken::new());
-        let provider = self.provider(request, &packages)?;
-        self.conversion(request, &provider, &adapter)
+        let sources = self.sources(request, &CancelToken::new())?;
+        self.conversion(request, &sources.images, &adapter)
     }
 
     /// Builds. Everything it makes is held by the engine's lease until the engine is dropped.
@@ -109,19 +115,27 @@ impl Engine {
         cancel: &CancelToken,
     ) -> Result<BuildResult, Failure> {
         let adapter = Arc::new(Adapter::new(sink));
-        let packages = self.package_archive(cancel);
-        let provider = Arc::new(self.provider(request, &packages)?);
-        let conversion = match self.conversion(request, &provider, &adapter) {
+        let sources = self.sources(request, cancel)?;
+        let conversion = match self.conversion(request, &sources.images, &adapter) {
             Err(_) if cancel.is_cancelled() => {
                 return Err(BuildError::Solve(distil_solver::SolveError::Cancelled).into());
             }
             other => other?,
         };
-        self.solve(request, &conversion, &provider, adapter, cancel)
+        self.solve(request, &conversion, sources, adapter, cancel)
             .map_err(|error| Failure {
                 lines: place(&error, &conversion.definition),
                 error,
             })
+    }
+
+    fn sources(&self, request: &BuildRequest, cancel: &CancelToken) -> Result<Sources, BuildError> {
+        let packages = self.package_archive(cancel);
+        let images = self.provider(request, &packages)?;
+        Ok(Sources {
+            images: Arc::new(images),
+            packages: PackageSources::new(self.base_maker(&packages)),
+        })
     }
 
     pub(crate) fn provider(
@@ -187,7 +201,7 @@ impl Engine {
         &self,
         request: &BuildRequest,
         conversion: &Conversion,
-        provider: &Arc<ImageProvider>,
+        sources: Sources,
         adapter: Arc<Adapter>,
         cancel: &CancelToken,
     ) -> Result<BuildResult, BuildError> {
@@ -198,7 +212,8 @@ impl Engine {
         let environment = Arc::new(OpEnvironment {
             store: self.store.clone(),
             snapshotter: self.snapshotter.clone(),
-            images: Arc::clone(provider),
+            images: Arc::clone(&sources.images),
+            packages: sources.packages,
             contexts: request.contexts.clone(),
             ignore_files: contexts::ignore_files(&request.dockerfile, &request.contexts),
             host: self.config.host.clone(),
@@ -242,7 +257,7 @@ impl Engine {
                 .map_or_else(Vec::new, |base| base.history.clone()),
             platform: conversion.platform.clone(),
             epoch: conversion.epoch,
-            assembled_bases: provider.assembled(),
+            assembled_bases: sources.images.assembled(),
         })
     }
 

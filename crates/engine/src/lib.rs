@@ -5,6 +5,7 @@
 
 mod archive;
 mod assemble;
+mod assembler;
 mod bases;
 mod build;
 mod cache;
@@ -15,6 +16,7 @@ mod error;
 mod foreign;
 mod links;
 mod ops;
+mod packages;
 pub mod progress;
 mod progress_adapter;
 mod resolver;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 
 use crate::archive::{CancelFlag, PackageArchive};
 use crate::assemble::DebianAssembler;
+use crate::assembler::BaseAssembler;
 use distil_oci::Platform;
 use distil_registry::Remote;
 use distil_snapshot::{SnapshotMode, SnapshotOptions, Snapshotter};
@@ -154,10 +157,13 @@ impl Engine {
     }
 
     pub(crate) fn assembler(&self, packages: Arc<PackageArchive>) -> Arc<dyn Assembler> {
-        Arc::new(DebianAssembler {
-            snapshotter: self.snapshotter.clone(),
-            packages,
-            host: self.config.host.clone(),
+        Arc::new(BaseAssembler {
+            maker: self.base_maker(&packages),
+            debian: DebianAssembler {
+                snapshotter: self.snapshotter.clone(),
+                packages,
+                host: self.config.host.clone(),
+            },
         })
     }
 

@@ -75,4 +75,12 @@ pub enum ImageError {
         /// Why.
         detail: String,
     },
+    /// Packages that are a source of a build cannot be had.
+    #[error("`{name}`: {detail}")]
+    Packages {
+        /// The source, `deb:bookworm/libpq5`.
+        name: String,
+        /// Why.
+        detail: String,
+    },
 }

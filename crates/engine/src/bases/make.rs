@@ -68,6 +68,25 @@ impl BaseMaker {
         })
     }
 
+    /// Makes the layers alone, lowest first: packages that are no image of their own.
+    pub(crate) fn make_layers(
+        &self,
+        selection: &Selection,
+        report: &(dyn Fn(Transfer) + Sync),
+    ) -> Result<Vec<LayerId>, Problem> {
+        let request = BaseRequest {
+            selection,
+            names: &[],
+            snapshot: None,
+            hidden: true,
+        };
+        self.packages.read_for(&selection.spec, |archive| {
+            let (stored, inputs) = self.fetch(archive, &request, report)?;
+            let layers = part(report, "assemble", || self.layers(selection, &stored, &inputs))?;
+            Ok(layers.iter().map(|layer| layer.id).collect())
+        })
+    }
+
     /// Downloads and unpacks what the store lacks.
     fn fetch(
         &self,

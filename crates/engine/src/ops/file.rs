@@ -1,6 +1,6 @@
 //! File operations: COPY, ADD, WORKDIR and the like.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ use distil_rootfs::{
 use distil_snapshot::{ActiveSnapshot, CommitOptions};
 use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource, ResultHandle};
 
-use super::{OpEnvironment, Output, cache_map, content_digest, with_flag};
+use super::{OpEnvironment, Output, cache_map, content_digest, package_copy, with_flag};
 use crate::cache_map::OpKey;
 use crate::links;
 
@@ -26,6 +26,8 @@ pub(super) struct FileOp {
     name: String,
     key: OpKey,
     environment: Arc<OpEnvironment>,
+    /// Numbers of the inputs that are Debian packages.
+    packages: BTreeSet<i64>,
     /// Digests of the files of an input, from computing its content key: what is linked from an earlier layer
     /// need not be read again.
     read: Mutex<BTreeMap<usize, Arc<FileDigests>>>,
@@ -38,8 +40,14 @@ impl FileOp {
             name,
             key,
             environment,
+            packages: BTreeSet::new(),
             read: Mutex::default(),
         }
+    }
+
+    /// Says which inputs are Debian packages: those are copied as dpkg would unpack them.
+    pub(super) fn with_packages(self, packages: BTreeSet<i64>) -> Self {
+        Self { packages, ..self }
     }
 
     fn read(&self) -> MutexGuard<'_, BTreeMap<usize, Arc<FileDigests>>> {
@@ -265,12 +273,19 @@ impl Run<'_> {
                 let input = usize::try_from(action.secondary_input).ok();
                 let input = input.and_then(|at| self.inputs.get(at));
                 let name = &self.op.name;
+                let specs = match self.op.packages.contains(&action.secondary_input) {
+                    true => package_copy::through_links(upper.tree(), source.as_ref(), spec)
+                        .map_err(OpError::failed)?,
+                    false => vec![spec],
+                };
                 let report = self.reports.entry(action.secondary_input).or_default();
                 return with_flag(self.ctx.cancel(), |flag| {
-                    spec.cancel = Some(Arc::clone(flag));
-                    upper
-                        .copy(source.as_ref(), &spec, report)
-                        .map_err(|error| copy_failed(input, name, error))
+                    specs.into_iter().try_for_each(|mut spec| {
+                        spec.cancel = Some(Arc::clone(flag));
+                        upper
+                            .copy(source.as_ref(), &spec, report)
+                            .map_err(|error| copy_failed(input, name, error))
+                    })
                 });
             }
             None => return Err(OpError::failed("a file action of an unknown kind")),

@@ -5,9 +5,10 @@ mod exec;
 mod file;
 mod merge;
 mod names;
+mod package_copy;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use self::context::Context;
 pub(crate) use self::names::step_names;
 use crate::cache_map::{self, InputKey, OpKey};
 use crate::error::BuildError;
+use crate::packages::PackageSources;
 
 /// What an operation made, as it travels through the solver.
 #[derive(Clone)]
@@ -76,6 +78,7 @@ pub(crate) struct OpEnvironment {
     pub(crate) store: Store,
     pub(crate) snapshotter: Snapshotter,
     pub(crate) images: Arc<ImageProvider>,
+    pub(crate) packages: PackageSources,
     /// Folders by the name of their `local://` source.
     pub(crate) contexts: BTreeMap<String, PathBuf>,
     /// The ignore files of these contexts, where there is one.
@@ -116,7 +119,7 @@ pub(crate) fn graph(
             digest: node.digest.digest(),
             name: node.display_name(),
             inputs,
-            op: op(node, environment)?,
+            op: op(node, &package_inputs(definition, node), environment)?,
             ignore_cache: node.metadata.ignore_cache,
         })?;
         places.insert(node.digest, index);
@@ -129,7 +132,25 @@ pub(crate) fn graph(
     Ok((graph, result))
 }
 
-fn op(node: &OpNode, environment: &Arc<OpEnvironment>) -> Result<Arc<dyn distil_solver::Op>, BuildError> {
+/// Numbers of the inputs that are Debian packages as they come from their source.
+fn package_inputs(definition: &LoadedGraph, node: &OpNode) -> BTreeSet<i64> {
+    let is_packages = |input: &OutputRef| {
+        let made_by = definition.get(input.op);
+        made_by
+            .is_some_and(|other| matches!(&other.kind, Kind::Source(source) if source::is_packages(source)))
+    };
+    let inputs = node.inputs.iter().zip(0..);
+    inputs
+        .filter(|(input, _)| is_packages(input))
+        .map(|(_, number)| number)
+        .collect()
+}
+
+fn op(
+    node: &OpNode,
+    packages: &BTreeSet<i64>,
+    environment: &Arc<OpEnvironment>,
+) -> Result<Arc<dyn distil_solver::Op>, BuildError> {
     let environment = Arc::clone(environment);
     let unsupported = |problem: String| BuildError::Unsupported {
         vertex: node.digest.digest(),
@@ -142,12 +163,10 @@ fn op(node: &OpNode, environment: &Arc<OpEnvironment>) -> Result<Arc<dyn distil_
     let key = cache_map::of_op(node, &environment.host).map_err(unsupported)?;
     Ok(match &node.kind {
         Kind::Exec(exec) => Arc::new(exec::ExecOp::new(exec.clone(), key, environment, node)?),
-        Kind::File(file) => Arc::new(file::FileOp::new(
-            file.clone(),
-            node.display_name(),
-            key,
-            environment,
-        )),
+        Kind::File(file) => Arc::new(
+            file::FileOp::new(file.clone(), node.display_name(), key, environment)
+                .with_packages(packages.clone()),
+        ),
         Kind::Merge(_) | Kind::Diff(_) => Arc::new(merge::MergeOp::new(node.kind.clone(), key, environment)),
         Kind::Source(_) | Kind::Build(_) | Kind::Passthrough(_) => {
             return Err(BuildError::Unsupported {

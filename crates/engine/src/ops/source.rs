@@ -1,16 +1,17 @@
-//! Sources: images and folders of the host.
+//! Sources: images, packages and folders of the host.
 
 use std::sync::Arc;
 
-use distil_llb::pb;
+use distil_llb::{DEB_RESOLVE_MODE, DebSource, pb};
 use distil_oci::{Digest, Platform, Reference};
 use distil_rootfs::Filter;
 use distil_solver::{CacheMap, Op, OpContext, OpError, Outputs, Resource, ResultHandle};
-use distil_sources::{ImageRequest, PullPolicy};
+use distil_sources::{ImageRequest, PullPolicy, Transfer};
 
 use super::context::Context;
 use super::{OpEnvironment, Output};
 use crate::cache_map;
+use crate::packages::PackageRequest;
 
 /// A source by its scheme.
 pub(super) struct SourceOp {
@@ -20,11 +21,17 @@ pub(super) struct SourceOp {
 
 enum Kind {
     Image(ImageRequest),
+    Packages(PackageRequest),
     Local {
         name: String,
         filter: Filter,
         identity: Digest,
     },
+}
+
+/// Whether the operation stands for Debian packages.
+pub(super) fn is_packages(source: &pb::SourceOp) -> bool {
+    DebSource::from_identifier(&source.identifier).is_ok()
 }
 
 impl SourceOp {
@@ -43,7 +50,7 @@ impl SourceOp {
                 let reference: Reference = rest
                     .parse()
                     .map_err(|error| format!("image name `{rest}`: {error}"))?;
-                let platform = platform.map_or_else(|| environment.host.clone(), platform_of);
+                let platform = platform_or_host(platform, &environment);
                 let layout = (scheme == "oci-layout")
                     .then(|| source.attrs.get("oci.store").cloned().unwrap_or_default());
                 Kind::Image(ImageRequest {
@@ -51,6 +58,16 @@ impl SourceOp {
                     platform,
                     layout,
                 })
+            }
+            "deb" => {
+                let packages =
+                    DebSource::from_identifier(&source.identifier).map_err(|error| error.to_string())?;
+                let pull = source
+                    .attrs
+                    .get(DEB_RESOLVE_MODE)
+                    .is_some_and(|mode| mode == "pull");
+                let platform = platform_or_host(platform, &environment);
+                Kind::Packages(PackageRequest::new(packages, &platform, pull)?)
             }
             "local" => Kind::Local {
                 name: rest.to_owned(),
@@ -91,6 +108,14 @@ impl Op for SourceOp {
                     false,
                 )
             }
+            Kind::Packages(request) => {
+                let packages = &self.environment.packages;
+                let selection = packages
+                    .selection(request, ctx.cache_only(), &|transfer| tell(ctx, transfer))
+                    .map_err(failed)?;
+                let key = cache_map::of_source(&format!("deb:{}", selection.key()));
+                (vec![key], false)
+            }
             Kind::Local { name, identity, .. } => (
                 vec![cache_map::of_source(&format!("session:{name}:{identity}"))],
                 true,
@@ -114,20 +139,25 @@ impl Op for SourceOp {
     fn exec(&self, ctx: &OpContext, _inputs: &[ResultHandle]) -> Result<Outputs, OpError> {
         let output = match &self.kind {
             Kind::Image(request) => {
-                let report = |status: distil_sources::Transfer| {
-                    ctx.status(distil_solver::Status {
-                        id: status.name,
-                        current: status.current,
-                        total: status.total,
-                        done: status.done,
-                    });
-                };
                 let layers = self
                     .environment
                     .images
-                    .layers(request, ctx.cache_only(), &report)
+                    .layers(request, ctx.cache_only(), &|transfer| tell(ctx, transfer))
                     .map_err(failed)?;
                 Output::Layers(layers)
+            }
+            Kind::Packages(request) => {
+                let packages = &self.environment.packages;
+                let report = |transfer| tell(ctx, transfer);
+                let selection = packages
+                    .selection(request, ctx.cache_only(), &report)
+                    .map_err(failed)?;
+                let layer = packages
+                    .layer(request, ctx.cache_only(), &report)
+                    .map_err(failed)?;
+                let list = crate::packages::list(&selection);
+                ctx.log(distil_solver::Stream::Stdout, list.as_bytes());
+                Output::Layers(vec![layer])
             }
             Kind::Local { name, filter, .. } => Output::Context(Arc::new(self.context(name, filter)?)),
         };
@@ -138,7 +168,16 @@ impl Op for SourceOp {
     }
 }
 
-/// An image that has to be fetched first ends a look at the cache alone.
+fn tell(ctx: &OpContext, transfer: Transfer) {
+    ctx.status(distil_solver::Status {
+        id: transfer.name,
+        current: transfer.current,
+        total: transfer.total,
+        done: transfer.done,
+    });
+}
+
+/// What has to be fetched first ends a look at the cache alone.
 fn failed(error: distil_sources::ImageError) -> OpError {
     match error {
         distil_sources::ImageError::NotLocal => OpError::NeedsExecution,
@@ -147,7 +186,10 @@ fn failed(error: distil_sources::ImageError) -> OpError {
     }
 }
 
-fn platform_of(platform: &pb::Platform) -> Platform {
+fn platform_or_host(platform: Option<&pb::Platform>, environment: &OpEnvironment) -> Platform {
+    let Some(platform) = platform else {
+        return environment.host.clone();
+    };
     Platform {
         os: platform.os.clone(),
         architecture: platform.architecture.clone(),

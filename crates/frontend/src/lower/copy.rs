@@ -225,7 +225,9 @@ impl Lowering<'_> {
             let edge = self.inline_file(&file.name, 0o644, content.clone().into_bytes());
             actions.push(common.action(Some(edge), &file.name, pb::FileActionCopy::default()));
         }
-        let linked = copy.job.link && copy.chmod.is_empty();
+        // Packages go through the links of the stage's files, which a layer of its own cannot see.
+        let is_packages = source.is_some_and(|source| self.package_sources.contains(&source));
+        let linked = copy.job.link && copy.chmod.is_empty() && !is_packages;
         self.add_copy_op(id, step, actions, &common.shown, linked.then_some(text.as_str()));
         self.record(id, copy_history(copy), true);
         Ok(())

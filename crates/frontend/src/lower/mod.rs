@@ -69,6 +69,8 @@ pub(crate) struct Lowering<'a> {
     by_name: BTreeMap<String, StageId>,
     path_sets: Vec<BTreeSet<String>>,
     pending_locals: Vec<PendingLocal>,
+    /// Sources that are Debian packages.
+    package_sources: BTreeSet<Edge>,
     known_images: bases::KnownImages,
     linter: &'a Linter<'a>,
     /// The main context's ignore patterns, compiled when the first source is checked against them.
@@ -206,6 +208,7 @@ impl<'a> Lowering<'a> {
             by_name: BTreeMap::new(),
             path_sets: Vec::new(),
             pending_locals: Vec::new(),
+            package_sources: BTreeSet::new(),
             known_images: bases::KnownImages::default(),
             linter,
             ignored: OnceCell::new(),

@@ -76,7 +76,9 @@ impl Lowering<'_> {
             let mode = self.options.resolve_mode.name().to_owned();
             op.attrs.insert(distil_llb::DEB_RESOLVE_MODE.to_owned(), mode);
         }
-        self.graph.source(op, constraints)
+        let edge = self.graph.source(op, constraints);
+        self.package_sources.insert(edge);
+        edge
     }
 
     /// A download that becomes the file `filename`.

@@ -1,0 +1,11 @@
+//! Bases and package sources that come from the Debian archive, through the program. Where no archive can be reached
+//! the tests say so and pass.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by a panic and tell when they are skipped"
+)]
+
+mod debian;
+mod packages;
+mod world;

@@ -1,0 +1,128 @@
+//! Stores and users of the tests.
+
+use std::fs;
+use std::process::{Command, Output};
+
+/// A store of its own; perhaps of another user.
+pub struct World {
+    pub directory: tempfile::TempDir,
+    user: Option<String>,
+}
+
+impl World {
+    /// With a context that has this Dockerfile.
+    pub fn new(user: Option<String>, dockerfile: &str) -> World {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("context")).unwrap();
+        fs::write(directory.path().join("context/Dockerfile"), dockerfile).unwrap();
+        // The program is copied: the user may not see the build folder.
+        fs::copy(env!("CARGO_BIN_EXE_distil"), directory.path().join("distil")).unwrap();
+        let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(directory.path(), everyone).unwrap();
+        let world = World { directory, user };
+        world.own();
+        world
+    }
+
+    /// Gives everything so far to the user.
+    pub fn own(&self) {
+        if let Some(user) = &self.user {
+            let status = Command::new("chown")
+                .args(["-R", user])
+                .arg(self.path(""))
+                .status();
+            assert!(status.unwrap().success());
+        }
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
+
+    pub fn command(&self, prefix: &[&str], arguments: &[&str]) -> Output {
+        let mut words: Vec<String> = Vec::new();
+        if let Some(user) = &self.user {
+            words.extend(["runuser", "-u", user, "--"].map(str::to_owned));
+        }
+        words.extend(prefix.iter().map(|word| (*word).to_owned()));
+        words.push(self.path("distil"));
+        words.extend(arguments.iter().map(|word| (*word).to_owned()));
+        Command::new(&words[0])
+            .args(&words[1..])
+            .current_dir(self.directory.path())
+            .env("DISTIL_ROOT", self.path("store"))
+            .env("HOME", self.path("home"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .output()
+            .unwrap()
+    }
+
+    pub fn distil(&self, arguments: &[&str]) -> String {
+        let output = self.command(&[], arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        String::from_utf8_lossy(&output.stdout).into_owned() + &error
+    }
+
+    pub fn build(&self, arguments: &[&str]) -> String {
+        let build = ["build", "--progress=plain", "-t", "made"];
+        self.distil(&[&build, arguments, &["context"]].concat())
+    }
+
+    /// Writes a file of the context.
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.directory.path().join("context").join(name), text).unwrap();
+        self.own();
+    }
+
+    /// What the store says of an image.
+    pub fn image_id(&self, name: &str) -> String {
+        self.distil(&["inspect", "--format", "{{.Id}}", name])
+    }
+
+    /// Takes over what another store downloaded.
+    pub fn share_downloads(&self, other: &World) {
+        self.distil(&["images"]);
+        let status = Command::new("cp")
+            .args([
+                "-a",
+                &other.path("store/downloads"),
+                &self.path("store/downloads"),
+            ])
+            .status();
+        assert!(status.unwrap().success());
+        self.own();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Files of subordinate ids can be deleted by the program only.
+        self.command(&[], &["reset", "--force"]);
+    }
+}
+
+/// A user with subordinate ids, if root may act as one.
+pub fn ordinary_user() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let ranges = fs::read_to_string("/etc/subuid").ok()?;
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    let names = ranges.lines().filter_map(|line| line.split(':').next());
+    let mut known = names.filter(|name| users.lines().any(|line| line.starts_with(&format!("{name}:"))));
+    known.find(|name| *name != "root").map(str::to_owned)
+}
+
+/// Whether a build failed only because no Debian archive can be used here; says so.
+pub fn is_without_archive(output: &Output) -> bool {
+    let error = String::from_utf8_lossy(&output.stderr);
+    let lacks = !output.status.success()
+        && ["cannot be reached", "cannot be downloaded"]
+            .iter()
+            .any(|part| error.contains(part));
+    if lacks {
+        println!("skipped: no Debian archive can be used");
+    }
+    lacks
+}

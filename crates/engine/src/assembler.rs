@@ -1,0 +1,93 @@
+//! The bases that distil makes from packages when a Dockerfile names them.
+
+use distil_base::debian_image::DebianImage;
+use distil_base::names::{self, DistrolessImage};
+use distil_oci::{Platform, Reference};
+use distil_sources::{Assembled, Assembler, Coverage, ImageError, Transfer};
+
+use crate::archive::Problem;
+use crate::assemble::DebianAssembler;
+use crate::bases::{BaseMaker, BaseRequest, select_now};
+
+/// Assembles what is covered by a recipe: `debian:*`, `gcr.io/distroless/*` and `distil/*`.
+pub(crate) struct BaseAssembler {
+    pub(crate) debian: DebianAssembler,
+    pub(crate) maker: BaseMaker,
+}
+
+impl Assembler for BaseAssembler {
+    fn covers(&self, reference: &Reference) -> Coverage {
+        match DistrolessImage::from_reference(reference) {
+            Some(image) if image.own => Coverage::Own,
+            Some(_) => Coverage::Recipe,
+            None if DebianImage::from_reference(reference).is_some() => Coverage::Recipe,
+            None => Coverage::Registry,
+        }
+    }
+
+    fn note(&self, reference: &Reference) -> Option<String> {
+        let image = DistrolessImage::from_reference(reference)?;
+        // What differs is the same for every architecture.
+        let spec = image.spec(&Platform::new("linux", "amd64", "")).ok()?;
+        let differs = spec.differs.filter(|_| !image.own)?;
+        Some(format!(
+            "`{}` is assembled from Debian packages: {differs}",
+            reference.familiar()
+        ))
+    }
+
+    fn nearest(&self, reference: &Reference) -> Option<String> {
+        names::nearest(reference).map(|nearest| nearest.to_string())
+    }
+
+    fn assemble(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        report: &(dyn Fn(Transfer) + Sync),
+    ) -> Result<Assembled, ImageError> {
+        match DistrolessImage::from_reference(reference) {
+            Some(image) => self.distroless(reference, &image, platform, report),
+            None => self.debian.assemble(reference, platform, report),
+        }
+    }
+}
+
+impl BaseAssembler {
+    /// A distroless image. Nothing of it is run, so its architecture need not be this machine's.
+    fn distroless(
+        &self,
+        reference: &Reference,
+        image: &DistrolessImage,
+        platform: &Platform,
+        report: &(dyn Fn(Transfer) + Sync),
+    ) -> Result<Assembled, ImageError> {
+        let failed = |detail: String| ImageError::Assemble {
+            name: reference.to_string(),
+            detail,
+        };
+        let platform = image.platform(platform);
+        let spec = image.spec(&platform).map_err(|error| failed(error.to_string()))?;
+        let packages = &self.maker.packages;
+        let made = select_now(packages, &spec, &platform, report).and_then(|selection| {
+            let request = BaseRequest {
+                selection: &selection,
+                names: std::slice::from_ref(reference),
+                snapshot: None,
+                hidden: true,
+            };
+            self.maker.make(&request, report)
+        });
+        if packages.cancel.token.is_cancelled() {
+            return Err(ImageError::Cancelled);
+        }
+        match made {
+            Ok(made) => Ok(Assembled {
+                manifest: made.manifest,
+                config: made.config,
+            }),
+            Err(Problem::Store(error)) => Err(error),
+            Err(Problem::Other(detail)) => Err(failed(detail)),
+        }
+    }
+}
