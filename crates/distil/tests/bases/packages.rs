@@ -24,7 +24,6 @@ fn packages_run_in_an_empty_image() {
         assert!(progress.contains(line), "`{line}`: {progress}");
     }
     assert!(first.distil(&["run", "made"]).contains("Hello, world!"));
-    let id = first.image_id("made");
     has_entries_for_scanners(&first);
     stays_until_pull(&first);
 
@@ -39,7 +38,6 @@ fn packages_run_in_an_empty_image() {
         }
     }
     on_top_of_others(&first);
-    assert_eq!(first.image_id("made"), id);
 }
 
 /// Names, modes, owners, times and contents of the image, as a tar.
@@ -121,7 +119,8 @@ fn what_cannot_be_had_is_told_at_its_line() {
         }
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "{line}");
-        for part in parts.iter().chain(&[&format!(">>> {line}").as_str()]) {
+        let place = format!(">>> {line}");
+        for part in parts.iter().copied().chain([place.as_str()]) {
             assert!(error.contains(part), "{line}: `{part}` is missing in\n{error}");
         }
     };
@@ -139,8 +138,8 @@ fn what_cannot_be_had_is_told_at_its_line() {
         &["package `helllo`", "did you mean `hello`?"],
     );
     fails(
-        "COPY --from=deb:bookworm/mawk,original-awk,systemd,sysvinit-core / /",
-        &["systemd"],
+        "COPY --from=deb:bookworm/systemd-sysv,sysvinit-core / /",
+        &["cannot be chosen", "systemd-sysv", "sysvinit-core"],
     );
     let output = world.command(&[], &["dump-llb", "--platform=linux/arm64", "context"]);
     assert!(output.status.success());
