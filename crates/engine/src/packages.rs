@@ -54,13 +54,6 @@ impl PackageRequest {
         })
     }
 
-    fn failed(&self, detail: String) -> ImageError {
-        ImageError::Packages {
-            name: self.source.to_string(),
-            detail,
-        }
-    }
-
     fn name(&self) -> Vec<u8> {
         format!("{} {}", self.source, self.platform).into_bytes()
     }
@@ -196,7 +189,7 @@ impl PackageSources {
         if let Some(layer) = self.stored(&key)? {
             return Ok(layer);
         }
-        let layer = self.told(request, self.make(&selection, report))?;
+        let layer = self.told(self.make(&selection, report))?;
         store.set_value(LAYERS, key.as_bytes(), Some(layer.to_string().as_bytes()))?;
         Ok(layer)
     }
@@ -242,7 +235,7 @@ impl PackageSources {
                 Ok((selection, lock.to_text()))
             })
         });
-        let (selection, text) = self.told(request, chosen)?;
+        let (selection, text) = self.told(chosen)?;
         packages
             .store
             .set_value(LOCKS, &request.name(), Some(text.as_bytes()))?;
@@ -256,14 +249,13 @@ impl PackageSources {
         layers.first().copied().ok_or_else(nothing)
     }
 
-    /// Gives an error the name of the source.
-    fn told<T>(&self, request: &PackageRequest, result: Result<T, Problem>) -> Result<T, ImageError> {
+    fn told<T>(&self, result: Result<T, Problem>) -> Result<T, ImageError> {
         if self.maker.packages.cancel.token.is_cancelled() {
             return Err(ImageError::Cancelled);
         }
         result.map_err(|error| match error {
             Problem::Store(error) => error,
-            Problem::Other(detail) => request.failed(detail),
+            Problem::Other(detail) => ImageError::Packages { detail },
         })
     }
 }

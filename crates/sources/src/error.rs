@@ -75,12 +75,10 @@ pub enum ImageError {
         /// Why.
         detail: String,
     },
-    /// Packages that are a source of a build cannot be had.
-    #[error("`{name}`: {detail}")]
+    /// Packages that are a source of a build cannot be had. The step that needs them has their name.
+    #[error("{detail}")]
     Packages {
-        /// The source, `deb:bookworm/libpq5`.
-        name: String,
-        /// Why.
+        /// Why, with the source's name where it matters.
         detail: String,
     },
 }

@@ -4,14 +4,14 @@ use std::fs;
 use std::process::{Command, Output};
 
 /// A store of its own; perhaps of another user.
-pub struct World {
-    pub directory: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) directory: tempfile::TempDir,
     user: Option<String>,
 }
 
 impl World {
     /// With a context that has this Dockerfile.
-    pub fn new(user: Option<String>, dockerfile: &str) -> World {
+    pub(crate) fn new(user: Option<String>, dockerfile: &str) -> World {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("context")).unwrap();
         fs::write(directory.path().join("context/Dockerfile"), dockerfile).unwrap();
@@ -25,7 +25,7 @@ impl World {
     }
 
     /// Gives everything so far to the user.
-    pub fn own(&self) {
+    pub(crate) fn own(&self) {
         if let Some(user) = &self.user {
             let status = Command::new("chown")
                 .args(["-R", user])
@@ -35,11 +35,11 @@ impl World {
         }
     }
 
-    pub fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.directory.path().join(name).display().to_string()
     }
 
-    pub fn command(&self, prefix: &[&str], arguments: &[&str]) -> Output {
+    pub(crate) fn command(&self, prefix: &[&str], arguments: &[&str]) -> Output {
         let mut words: Vec<String> = Vec::new();
         if let Some(user) = &self.user {
             words.extend(["runuser", "-u", user, "--"].map(str::to_owned));
@@ -57,31 +57,31 @@ impl World {
             .unwrap()
     }
 
-    pub fn distil(&self, arguments: &[&str]) -> String {
+    pub(crate) fn distil(&self, arguments: &[&str]) -> String {
         let output = self.command(&[], arguments);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {error}");
         String::from_utf8_lossy(&output.stdout).into_owned() + &error
     }
 
-    pub fn build(&self, arguments: &[&str]) -> String {
+    pub(crate) fn build(&self, arguments: &[&str]) -> String {
         let build = ["build", "--progress=plain", "-t", "made"];
         self.distil(&[&build, arguments, &["context"]].concat())
     }
 
     /// Writes a file of the context.
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.directory.path().join("context").join(name), text).unwrap();
         self.own();
     }
 
     /// What the store says of an image.
-    pub fn image_id(&self, name: &str) -> String {
+    pub(crate) fn image_id(&self, name: &str) -> String {
         self.distil(&["inspect", "--format", "{{.Id}}", name])
     }
 
     /// Takes over what another store downloaded.
-    pub fn share_downloads(&self, other: &World) {
+    pub(crate) fn share_downloads(&self, other: &World) {
         self.distil(&["images"]);
         let status = Command::new("cp")
             .args([
@@ -103,7 +103,7 @@ impl Drop for World {
 }
 
 /// A user with subordinate ids, if root may act as one.
-pub fn ordinary_user() -> Option<String> {
+pub(crate) fn ordinary_user() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }
@@ -115,7 +115,7 @@ pub fn ordinary_user() -> Option<String> {
 }
 
 /// Whether a build failed only because no Debian archive can be used here; says so.
-pub fn is_without_archive(output: &Output) -> bool {
+pub(crate) fn is_without_archive(output: &Output) -> bool {
     let error = String::from_utf8_lossy(&output.stderr);
     let lacks = !output.status.success()
         && ["cannot be reached", "cannot be downloaded"]
