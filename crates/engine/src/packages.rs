@@ -229,7 +229,7 @@ impl PackageSources {
                 let locking = Locking {
                     recipe: &recipe,
                     selection: &selection,
-                    indexes: &indexes,
+                    releases: &indexes.releases,
                 };
                 let lock = Lockfile::of(&[locking]).map_err(|error| other(&error))?;
                 Ok((selection, lock.to_text()))
