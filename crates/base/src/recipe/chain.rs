@@ -16,6 +16,9 @@ use super::{Recipe, builtins};
 use crate::nearest;
 use crate::release::DebianRelease;
 
+/// A longer chain goes round in a circle of paths that are spelled differently.
+const MAX_CHAIN: usize = 32;
+
 /// For what a chain is composed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
@@ -71,7 +74,9 @@ impl RecipeChain {
             chain.read_keyrings(&recipe, path.as_deref())?;
             next = parent(&recipe, path.as_deref())?;
             if let Some((parent, _)) = &next
-                && (chain.recipes.iter().any(|one| one.file == parent.file) || parent.file == recipe.file)
+                && (chain.recipes.len() >= MAX_CHAIN
+                    || parent.file == recipe.file
+                    || chain.recipes.iter().any(|one| one.file == parent.file))
             {
                 let line = recipe.extends.as_ref().map_or(1, |(_, line)| *line);
                 return Err(RecipeError::Cycle {
@@ -232,7 +237,9 @@ fn sources(part: &Part, found: &mut Vec<SourceText>) {
 
 /// `name` relative to the directory of `file`.
 fn beside(file: &Path, name: &str) -> PathBuf {
-    file.parent().unwrap_or(Path::new("")).join(name)
+    let folder = file.parent().unwrap_or(Path::new(""));
+    // Without `./`, so that a file has one name in errors.
+    folder.join(name).components().collect()
 }
 
 fn read_recipe(path: &Path) -> Result<Recipe, RecipeError> {

@@ -41,6 +41,19 @@ pub(crate) const PART_KEYS: [&str; 25] = [
     "variants",
 ];
 
+/// The keys of the mappings in a part.
+pub(crate) mod keys {
+    pub(crate) const SOURCE: &[&str] = &["url", "suite", "components", "keyring"];
+    pub(crate) const INPUT: &[&str] = &["name", "version", "url", "size", "sha256", "members"];
+    pub(crate) const MEMBER: &[&str] = &["from", "to", "mode"];
+    pub(crate) const ACCOUNTS: &[&str] = &["users", "groups"];
+    pub(crate) const USER: &[&str] = &["name", "uid", "gid", "comment", "home", "shell"];
+    pub(crate) const GROUP: &[&str] = &["name", "gid", "members"];
+    pub(crate) const FILE: &[&str] = &["path", "mode", "uid", "gid", "content"];
+    pub(crate) const DIRECTORY: &[&str] = &["path", "mode", "uid", "gid"];
+    pub(crate) const NOTE: &[&str] = &["what", "why"];
+}
+
 /// Something computed from packages, as a recipe names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DerivedWord {
@@ -256,7 +269,7 @@ fn source(section: &Section<'_>, node: &Node) -> Result<SourceText, RecipeError>
         },
         keyring: fields.required("keyring", Section::text)?,
     };
-    fields.finish(&["url", "suite", "components", "keyring"])?;
+    fields.finish(keys::SOURCE)?;
     Ok(source)
 }
 
@@ -294,7 +307,7 @@ fn input(section: &Section<'_>, node: &Node) -> Result<UpstreamInput, RecipeErro
         sha256: fields.required("sha256", Section::sha256)?,
         members: fields.required("members", |section, node| section.list(node, member))?,
     };
-    fields.finish(&["name", "version", "url", "size", "sha256", "members"])?;
+    fields.finish(keys::INPUT)?;
     Ok(input)
 }
 
@@ -312,7 +325,7 @@ fn member(section: &Section<'_>, node: &Node) -> Result<InputMember, RecipeError
         to: fields.required("to", absolute_path)?,
         mode: fields.optional("mode", Section::mode)?.unwrap_or(0o644),
     };
-    fields.finish(&["from", "to", "mode"])?;
+    fields.finish(keys::MEMBER)?;
     Ok(member)
 }
 
@@ -324,7 +337,7 @@ fn accounts(section: &Section<'_>, node: &Node, statements: &mut Vec<Statement>)
     if let Some(groups) = fields.optional("groups", |section, node| section.list(node, group))? {
         statements.push(Statement::Groups(groups));
     }
-    fields.finish(&["users", "groups"])
+    fields.finish(keys::ACCOUNTS)
 }
 
 /// A field of `/etc/passwd` or `/etc/group`.
@@ -362,7 +375,7 @@ fn user(section: &Section<'_>, node: &Node) -> Result<UserAccount, RecipeError> 
             .unwrap_or_else(|| "/sbin/nologin".to_owned()),
         name,
     };
-    fields.finish(&["name", "uid", "gid", "comment", "home", "shell"])?;
+    fields.finish(keys::USER)?;
     Ok(user)
 }
 
@@ -375,7 +388,7 @@ fn group(section: &Section<'_>, node: &Node) -> Result<GroupAccount, RecipeError
             .optional("members", |section, node| section.list(node, account_name))?
             .unwrap_or_default(),
     };
-    fields.finish(&["name", "gid", "members"])?;
+    fields.finish(keys::GROUP)?;
     Ok(group)
 }
 
@@ -393,7 +406,7 @@ fn file(section: &Section<'_>, node: &Node) -> Result<SpecFile, RecipeError> {
         owner: owner(&mut fields)?,
         content: fields.required("content", Section::text)?,
     };
-    fields.finish(&["path", "mode", "uid", "gid", "content"])?;
+    fields.finish(keys::FILE)?;
     Ok(file)
 }
 
@@ -404,7 +417,7 @@ fn directory(section: &Section<'_>, node: &Node) -> Result<SpecDirectory, Recipe
         mode: fields.optional("mode", Section::mode)?.unwrap_or(0o755),
         owner: owner(&mut fields)?,
     };
-    fields.finish(&["path", "mode", "uid", "gid"])?;
+    fields.finish(keys::DIRECTORY)?;
     Ok(directory)
 }
 
@@ -441,6 +454,6 @@ fn note(section: &Section<'_>, node: &Node) -> Result<Note, RecipeError> {
         what: fields.required("what", Section::text)?,
         why: fields.required("why", Section::text)?,
     };
-    fields.finish(&["what", "why"])?;
+    fields.finish(keys::NOTE)?;
     Ok(note)
 }

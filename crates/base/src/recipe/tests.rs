@@ -1,3 +1,6 @@
+mod errors;
+mod schema;
+
 use super::*;
 
 fn spec(name: &str, release: &str, tag: &str) -> ImageSpec {
