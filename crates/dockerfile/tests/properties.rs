@@ -1,5 +1,6 @@
 //! Whatever the input: no panic, and every span lies inside the text.
 
+use distil_dockerfile::lint::{Checks, Linter, Warning, check_file};
 use distil_dockerfile::{
     Command, CommandLine, Dockerfile, LineIndex, Pair, Span, Statement, Word, parse, parse_trigger,
 };
@@ -99,9 +100,14 @@ fn check_span(text: &str, span: Span) {
 
 fn check(input: &[u8]) {
     match parse(input) {
-        Ok(file) => spans(&file)
-            .into_iter()
-            .for_each(|span| check_span(&file.text, span)),
+        Ok(file) => {
+            for span in spans(&file) {
+                check_span(&file.text, span);
+            }
+            let checks = Checks::parse("experimental=all").expect("the text is right");
+            let keep = |warning: Warning| check_span(&file.text, warning.span);
+            check_file(&file, &Linter::new(checks, &keep));
+        }
         Err(errors) => {
             assert!(!errors.is_empty());
             if let Ok(text) = std::str::from_utf8(input) {
@@ -159,6 +165,8 @@ fn pieces() -> impl Strategy<Value = String> {
         "#",
         "# escape=`\n",
         "# x y\n",
+        "# check=skip=all\n",
+        "As B",
         "[\"a\",",
         "\"b\"]",
         "<<E",
@@ -195,6 +203,11 @@ proptest! {
         check(input.as_bytes());
         check(format!("FROM a\n{input}").as_bytes());
         let _ = parse_trigger(&input);
+    }
+
+    #[test]
+    fn check_options_never_panic(text in "[a-z=;, ]{0,30}") {
+        let _ = Checks::parse(&text);
     }
 
     #[test]

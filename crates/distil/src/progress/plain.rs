@@ -165,10 +165,14 @@ impl Renderer for Plain {
                     None => writeln!(out),
                 }
             }
-            ProgressEvent::Check { vertex, warning, .. } => match self.head(vertex, out)? {
-                Some(number) => writeln!(out, "#{number} WARN: {warning}"),
-                None => writeln!(out, "WARN: {warning}"),
-            },
+            ProgressEvent::Check { vertex, warning, .. } => {
+                let text = warning.to_string();
+                let text = distil_dockerfile::printable(&text);
+                match self.head(vertex, out)? {
+                    Some(number) => writeln!(out, "#{number} WARN: {text}"),
+                    None => writeln!(out, "WARN: {text}"),
+                }
+            }
             ProgressEvent::Warning { vertex, message } => {
                 match vertex.map(|vertex| self.head(vertex, out)).transpose()?.flatten() {
                     Some(number) => writeln!(out, "#{number} WARNING: {message}"),

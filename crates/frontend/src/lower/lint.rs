@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use distil_dockerfile::expand::Expansion;
 use distil_dockerfile::lint::{Finding, is_secret_name, nearest};
 use distil_dockerfile::{self as dockerfile, CommandLine, Pair, Span, Word};
+use distil_llb::DebSource;
 use distil_oci::{Platform, Reference};
 use distil_rootfs::ignore::PatternMatcher;
 
@@ -40,7 +41,7 @@ impl Lowering<'_> {
             let Ok(name) = self.expand_with(&args, &stage.base) else {
                 return;
             };
-            if name.parse::<Reference>().is_err() {
+            if !DebSource::is_meant(&name) && name.parse::<Reference>().is_err() {
                 let base = &stage.base.value;
                 self.linter
                     .report(&Finding::InvalidDefaultArgInFrom { base }, stage.statement.span);
