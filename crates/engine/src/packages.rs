@@ -58,6 +58,12 @@ impl PackageRequest {
         format!("{} {}", self.source, self.platform).into_bytes()
     }
 
+    /// The selection that a lockfile of this source holds.
+    fn selection_of(&self, lock: &Lockfile) -> Option<Selection> {
+        let mut specs = self.specs().into_iter();
+        specs.find_map(|spec| lock.selection(&spec, &self.platform).ok())
+    }
+
     /// The specs that a source can have: without anything computed, with the bundle of `ca-certificates`, whose
     /// package has no file for it, and with that as Java's keystore too.
     fn specs(&self) -> [ImageSpec; 3] {
@@ -151,14 +157,12 @@ impl PackageSources {
         if let Some(known) = chosen.get(&place) {
             return Ok(Arc::clone(known));
         }
-        let remembered = match request.pull {
-            true => None,
-            false => self.remembered(request)?,
-        };
-        let found = match remembered {
-            Some(selection) => selection,
-            None if local_only => return Err(ImageError::NotLocal),
-            None => self.choose(request, report)?,
+        let before = self.remembered(request)?;
+        let known = before.as_ref().and_then(|lock| request.selection_of(lock));
+        let found = match known {
+            Some(selection) if !request.pull => selection,
+            _ if local_only => return Err(ImageError::NotLocal),
+            _ => self.choose(request, before.as_ref(), report)?,
         };
         let found = Arc::new(found);
         chosen.insert(place, Arc::clone(&found));
@@ -195,15 +199,11 @@ impl PackageSources {
     }
 
     /// What was chosen before; a lockfile that cannot be read, or is of another form, counts as none.
-    fn remembered(&self, request: &PackageRequest) -> Result<Option<Selection>, ImageError> {
+    fn remembered(&self, request: &PackageRequest) -> Result<Option<Lockfile>, ImageError> {
         let value = self.maker.packages.store.get_value(LOCKS, &request.name())?;
-        let parsed = value
+        Ok(value
             .and_then(|value| String::from_utf8(value).ok())
-            .and_then(|text| Lockfile::parse(&text).ok());
-        Ok(parsed.and_then(|lock| {
-            let mut specs = request.specs().into_iter();
-            specs.find_map(|spec| lock.selection(&spec, &request.platform).ok())
-        }))
+            .and_then(|text| Lockfile::parse(&text).ok()))
     }
 
     fn stored(&self, key: &Digest) -> Result<Option<LayerId>, ImageError> {
@@ -212,10 +212,12 @@ impl PackageSources {
         Ok(layer.filter(|layer| self.maker.snapshotter.has(&[*layer])))
     }
 
-    /// Asks the archive, and remembers the answer.
+    /// Asks the archive, and remembers the answer. Where the packages are those of `before`, everything else is
+    /// too: their files keep their dates although the suites were published anew.
     fn choose(
         &self,
         request: &PackageRequest,
+        before: Option<&Lockfile>,
         report: &(dyn Fn(Transfer) + Sync),
     ) -> Result<Selection, ImageError> {
         let packages = &self.maker.packages;
@@ -231,8 +233,12 @@ impl PackageSources {
                     selection: &selection,
                     releases: &indexes.releases,
                 };
-                let lock = Lockfile::of(&[locking]).map_err(|error| other(&error))?;
-                Ok((selection, lock.to_text()))
+                let mut lock = Lockfile::of(&[locking]).map_err(|error| other(&error))?;
+                if let Some(before) = before {
+                    lock.keep_unchanged(before);
+                }
+                let kept = lock.selection(&selection.spec, &request.platform);
+                Ok((kept.map_err(|error| other(&error))?, lock.to_text()))
             })
         });
         let (selection, text) = self.told(chosen)?;

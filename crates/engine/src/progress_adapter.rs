@@ -138,6 +138,13 @@ impl distil_solver::ProgressSink for Adapter {
                 at: SystemTime::now(),
             }),
             Event::Status { vertex, status } => {
+                // Finding out what a source is may take as long as fetching it: its step begins with that.
+                let has_begun = lock(&self.vertices)
+                    .get(vertex)
+                    .is_none_or(|status| status.started.is_some());
+                if !has_begun {
+                    self.change(*vertex, |status, now| status.started = Some(now));
+                }
                 self.task(
                     *vertex,
                     status.id.clone(),

@@ -7,13 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use distil_oci::{Descriptor, Digest, Layout, Platform, Reference, media_type};
 use distil_registry::PullOptions;
 use distil_snapshot::{ImportedLayer, Snapshotter};
-use distil_store::{LayerId, NewImage, Store};
+use distil_store::{ImageInfo, LayerId, NewImage, Store};
 
 use crate::image::{Image, ImageRequest, Origin, Transfer};
 use crate::options::{ProviderOptions, PullPolicy};
 use crate::origin::Place;
 use crate::outside::Reach;
-use crate::resolved::is_base;
 use crate::{ImageError, resolved};
 
 /// Layers fetched at once.
@@ -181,15 +180,15 @@ impl ImageProvider {
             if image.origin == Origin::Assembled && self.store.images().get(&config)?.is_none() {
                 return Ok(None);
             }
-            let means_another = match &tagged {
-                // A base of another platform has the name only since it was the last to come.
-                Some(info) if info.platform != platform.to_string() && is_base(&self.store, &info.id)? => {
-                    false
-                }
-                // A name that was given to another image since means that one.
-                Some(info) => info.id != config,
-                None => false,
+            // A name that was given to another image since means that one; not so when that is of another
+            // platform, for of several bases with one name the last to come has it.
+            let same_platform = |info: &ImageInfo| {
+                let parsed: Result<Platform, _> = info.platform.parse();
+                parsed.is_ok_and(|one| one.normalized() == platform.normalized())
             };
+            let means_another = tagged
+                .as_ref()
+                .is_some_and(|info| info.id != config && same_platform(info));
             if !means_another {
                 return Ok(Some(image));
             }

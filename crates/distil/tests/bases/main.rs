@@ -7,5 +7,6 @@
 )]
 
 mod debian;
+mod distroless;
 mod packages;
 mod world;

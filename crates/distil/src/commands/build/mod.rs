@@ -72,7 +72,7 @@ pub(crate) struct InputArgs {
         value_delimiter = ','
     )]
     pub(crate) platform: Vec<String>,
-    /// Another context by name: a folder, docker-image://REFERENCE or oci-layout://FOLDER
+    /// Another context by name: a folder, docker-image://REFERENCE, oci-layout://FOLDER or deb:SUITE/PACKAGE,...
     #[arg(long = "build-context", value_name = "NAME=VALUE")]
     pub(crate) build_contexts: Vec<String>,
     /// Label of the image
