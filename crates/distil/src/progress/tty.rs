@@ -17,6 +17,8 @@ struct Step {
     /// Last lines of output, the last one perhaps unfinished.
     log: VecDeque<String>,
     tasks: Vec<Task>,
+    /// What the build checks found in what it read.
+    checks: Vec<String>,
 }
 
 /// A part of a step's work.
@@ -168,6 +170,8 @@ impl Tty {
         let running = status.completed.is_none();
         let tasks = step.tasks.iter().filter(|task| running != task.ended());
         lines.extend(tasks.map(|task| cut(&format!(" => => {}", task.text()), width)));
+        let checks = step.checks.iter();
+        lines.extend(checks.map(|text| self.paint("33", &cut(&format!(" => => WARN: {text}"), width))));
         if running {
             // The last one is empty after a line end.
             for line in step.log.iter().filter(|line| !line.is_empty()) {
@@ -210,6 +214,7 @@ impl Renderer for Tty {
                             status,
                             log: VecDeque::new(),
                             tasks: Vec::new(),
+                            checks: Vec::new(),
                         },
                     );
                 }
@@ -242,8 +247,11 @@ impl Renderer for Tty {
                 }
             }
             ProgressEvent::Warning { message, .. } => self.warnings.push(message),
-            // Listed below the view once the build has ended.
-            ProgressEvent::Check { .. } => {}
+            ProgressEvent::Check { vertex, warning, .. } => {
+                if let Some(step) = self.steps.get_mut(&vertex) {
+                    step.checks.push(warning.to_string());
+                }
+            }
         }
         Ok(())
     }

@@ -175,7 +175,14 @@ impl fmt::Display for Finding<'_> {
     }
 }
 
-/// A text in double quotes, its quotes, backslashes and control characters escaped.
+/// Letters, marks, numbers, punctuation, symbols and the plain space, by the standard library's table; a letter in
+/// front keeps it from escaping combining marks.
+fn is_printable(c: char) -> bool {
+    let text = String::from_iter(['a', c]);
+    matches!(c, '\'' | '"' | '\\') || text.escape_debug().eq(text.chars())
+}
+
+/// A text in double quotes as Go's `%q` writes it.
 struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {
@@ -184,12 +191,17 @@ impl fmt::Display for Quoted<'_> {
         for c in self.0.chars() {
             match c {
                 '"' | '\\' => write!(f, "\\{c}")?,
-                '\n' => f.write_str("\\n")?,
-                '\r' => f.write_str("\\r")?,
+                '\x07' => f.write_str("\\a")?,
+                '\x08' => f.write_str("\\b")?,
                 '\t' => f.write_str("\\t")?,
-                c if c.is_ascii_control() => write!(f, "\\x{:02x}", u32::from(c))?,
-                c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
-                c => write!(f, "{c}")?,
+                '\n' => f.write_str("\\n")?,
+                '\x0b' => f.write_str("\\v")?,
+                '\x0c' => f.write_str("\\f")?,
+                '\r' => f.write_str("\\r")?,
+                c if is_printable(c) => write!(f, "{c}")?,
+                c if c.is_ascii() => write!(f, "\\x{:02x}", u32::from(c))?,
+                c if u32::from(c) <= 0xffff => write!(f, "\\u{:04x}", u32::from(c))?,
+                c => write!(f, "\\U{:08x}", u32::from(c))?,
             }
         }
         f.write_str("\"")

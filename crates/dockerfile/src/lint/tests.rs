@@ -162,3 +162,19 @@ fn misspelt_variables() {
     assert_eq!(nearest("UNKNOWN", ["PATH"]), None);
     assert_eq!(nearest("A", ["B", "A"]), None);
 }
+
+#[test]
+fn values_are_quoted_as_in_go() {
+    let shown = |path: &str| Finding::WorkdirRelativePath { path }.to_string();
+    for (path, quoted) in [
+        ("a\"b\\c", "\"a\\\"b\\\\c\""),
+        ("é\u{a0}\u{1}\t'", "\"é\\u00a0\\x01\\t'\""),
+        ("\u{1f600}\u{e0001}", "\"\u{1f600}\\U000e0001\""),
+    ] {
+        assert!(
+            shown(path).starts_with(&format!("Relative workdir {quoted} can")),
+            "{}",
+            shown(path)
+        );
+    }
+}
