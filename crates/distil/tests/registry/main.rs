@@ -8,6 +8,7 @@
     reason = "tests fail by a panic and tell when they are skipped"
 )]
 
+mod checks;
 mod server;
 
 use std::fs;
