@@ -24,6 +24,8 @@ pub(crate) struct ConfigFile {
     pub(crate) bases: Option<BasesPolicyArg>,
     /// Debian archive for assembled bases.
     pub(crate) mirror: Option<String>,
+    /// Archive of old Debian packages, in the layout of snapshot.debian.org.
+    pub(crate) snapshot_mirror: Option<String>,
     /// OCI layouts asked before registries.
     pub(crate) image_layouts: Option<Vec<PathBuf>>,
     /// `auto`, `tty`, `plain`, `rawjson` or `quiet`.
@@ -88,6 +90,7 @@ impl ConfigFile {
             snapshotter: other.snapshotter.or(self.snapshotter),
             bases: other.bases.or(self.bases),
             mirror: other.mirror.or(self.mirror),
+            snapshot_mirror: other.snapshot_mirror.or(self.snapshot_mirror),
             image_layouts: other.image_layouts.or(self.image_layouts),
             progress: other.progress.or(self.progress),
             jobs: other.jobs.or(self.jobs),

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use distil_base::recipe::ImageSpec;
-use distil_debian::{Archive, ArchiveSources, DownloadCache, Indexes, Keyring, PackageId, Source};
+use distil_debian::{
+    Archive, ArchiveSources, DownloadCache, Indexes, Keyring, PackageId, Source, SourceOrigin,
+};
 use distil_solver::{CancelRegistration, CancelToken};
 use distil_sources::{ImageError, Transfer};
 use distil_store::{Store, Timestamp};
@@ -124,24 +126,36 @@ impl PackageArchive {
         self.read_from(&self.sources(codename), &keyring, work)
     }
 
-    /// Works with the archive of a recipe's release and its own sources, each of which has keys of its own.
+    /// Works with the archives of the recipes' releases and their own sources, each of which has keys of its own.
     pub(crate) fn read_for<T>(
         &self,
-        spec: &ImageSpec,
+        specs: &[&ImageSpec],
         work: impl FnOnce(&Archive<'_>) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
         let mut keyring = Keyring::debian().map_err(|error| other(&error))?;
-        let mut sources = self.sources(spec.release.codename());
-        for extra in &spec.sources {
-            let source = Source {
+        let mut sources = ArchiveSources {
+            sources: Vec::new(),
+            origin: SourceOrigin::BuiltIn,
+        };
+        for spec in specs {
+            let debian = self.sources(spec.release.codename());
+            sources.origin = debian.origin;
+            let extra = spec.sources.iter().map(|extra| Source {
                 url: extra.url.clone(),
                 suite: extra.suite.clone(),
                 components: extra.components.clone(),
-            };
-            keyring
-                .add_for(&source, &extra.keyring)
-                .map_err(|error| other(&error))?;
-            sources.sources.push(source);
+            });
+            let keyrings = spec.sources.iter().map(|extra| Some(&extra.keyring));
+            let debian = debian.sources.into_iter().map(|source| (source, None));
+            for (source, keys) in debian.chain(extra.zip(keyrings)) {
+                if sources.sources.contains(&source) {
+                    continue;
+                }
+                if let Some(keys) = keys {
+                    keyring.add_for(&source, keys).map_err(|error| other(&error))?;
+                }
+                sources.sources.push(source);
+            }
         }
         self.read_from(&sources, &keyring, work)
     }

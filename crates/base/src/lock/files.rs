@@ -76,25 +76,26 @@ pub fn folder_of(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Name in the folder of a file of a suite; of `path` only the last part is shown.
+#[must_use]
+pub fn file_name(suite: &str, digest: &Digest, path: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let plain = |text: &str| -> String { text.chars().map(|c| if is_plain(c) { c } else { '_' }).collect() };
+    let end = path.rsplit('/').next().unwrap_or(path);
+    format!("{}.{}.{}", plain(suite), &digest.hex()[..SHOWN], plain(end))
+}
+
 impl LockedSuite {
     /// Name of its InRelease file in the folder.
     #[must_use]
     pub fn file_name(&self) -> String {
-        self.named(&self.in_release, "InRelease")
+        file_name(&self.name, &self.in_release, "InRelease")
     }
 
     /// Name of one of its indexes in the folder, where it is kept.
     #[must_use]
     pub fn index_file_name(&self, index: &LockedIndex) -> String {
-        let name = index.path.rsplit('/').next().unwrap_or("Packages");
-        self.named(&index.sha256, name)
-    }
-
-    fn named(&self, digest: &Digest, end: &str) -> String {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        let plain =
-            |text: &str| -> String { text.chars().map(|c| if is_plain(c) { c } else { '_' }).collect() };
-        format!("{}.{}.{}", plain(&self.name), &digest.hex()[..SHOWN], plain(end))
+        file_name(&self.name, &index.sha256, &index.path)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::release::{DebianRelease, debian_architecture};
 use crate::selection::{Reason, SelectedPackage, SelectedRelease, Selection};
 
 pub use changes::{Change, Subject};
-pub use files::{FileError, folder_of};
+pub use files::{FileError, file_name, folder_of};
 pub use make::{Locking, MakeError};
 pub use parse::ParseError;
 pub use verify::{VerifiedSuite, VerifyError};

@@ -61,7 +61,7 @@ impl BaseMaker {
         if let Some(known) = self.known(request)? {
             return Ok(known);
         }
-        self.packages.read_for(&selection.spec, |archive| {
+        self.packages.read_for(&[&selection.spec], |archive| {
             let (stored, inputs) = self.fetch(archive, request, report)?;
             let layers = part(report, "assemble", || self.layers(selection, &stored, &inputs))?;
             self.keep(request, &layers)

@@ -68,20 +68,21 @@ fn named(name: &str, packages: &PackageArchive, problem: Problem) -> ImageError 
 }
 
 impl Engine {
-    /// Reads the archives of the recipe's release and its own sources. Downloads are kept as long as `work` runs.
+    /// Reads the archives of the recipes' releases and their own sources. Downloads are kept as long as `work` runs.
     ///
     /// # Errors
-    /// Those of `work`, told with the name of the image.
-    pub fn read_archive<T>(
+    /// Those of `work`, told with the name of the first image.
+    pub fn read_archives<T>(
         &self,
-        spec: &ImageSpec,
+        specs: &[&ImageSpec],
         cancel: &CancelToken,
         work: impl FnOnce(&Archive<'_>) -> Result<T, String>,
     ) -> Result<T, ImageError> {
         let packages = self.package_archive(cancel);
+        let name = specs.first().map_or("", |spec| spec.name.as_str());
         packages
-            .read_for(spec, |archive| work(archive).map_err(Problem::Other))
-            .map_err(|problem| named(&spec.name, &packages, problem))
+            .read_for(specs, |archive| work(archive).map_err(Problem::Other))
+            .map_err(|problem| named(name, &packages, problem))
     }
 
     /// Chooses the packages of an image from the archive as it is now.
@@ -133,7 +134,7 @@ pub(crate) fn select_now(
     platform: &Platform,
     report: &(dyn Fn(Transfer) + Sync),
 ) -> Result<Selection, Problem> {
-    packages.read_for(spec, |archive| {
+    packages.read_for(&[spec], |archive| {
         part(report, "read package indexes", || {
             let indexes = archive
                 .update(&spec.architecture, packages.seconds())

@@ -77,7 +77,7 @@ pub(crate) fn resolve(target: &str, choice: &ChoiceArgs) -> Result<Target, CliEr
 }
 
 /// A name of an image never ends so, and a path without an ending is told by its slash at the front.
-fn is_file(target: &str) -> bool {
+pub(crate) fn is_file(target: &str) -> bool {
     let ending = Path::new(target).extension().and_then(|ending| ending.to_str());
     matches!(ending, Some("yaml" | "yml")) || target.starts_with(['/', '.'])
 }
