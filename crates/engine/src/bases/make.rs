@@ -80,7 +80,7 @@ impl BaseMaker {
             snapshot: None,
             hidden: true,
         };
-        self.packages.read_for(&selection.spec, |archive| {
+        self.packages.read_for(&[&selection.spec], |archive| {
             let (stored, inputs) = self.fetch(archive, &request, report)?;
             let layers = part(report, "assemble", || self.layers(selection, &stored, &inputs))?;
             Ok(layers.iter().map(|layer| layer.id).collect())

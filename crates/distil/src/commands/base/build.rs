@@ -4,12 +4,16 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use distil_engine::{BaseRequest, MadeBase};
+use distil_base::lock::Lockfile;
+use distil_base::selection::Selection;
+use distil_debian::SnapshotMirror;
+use distil_engine::{BaseRequest, Engine, MadeBase};
 use distil_oci::Reference;
+use distil_solver::CancelToken;
 use distil_sources::Transfer;
 
-use super::target::TargetArgs;
-use crate::commands::build::BasesArgs;
+use super::locking::{self, ArchiveArgs};
+use super::target::{Target, TargetArgs};
 use crate::commands::tag::image_name;
 use crate::error::{CliError, chain};
 use crate::session::{Session, store_error};
@@ -23,9 +27,14 @@ pub(crate) struct BaseBuildArgs {
     /// Name of the image; may be given several times [default: for a built-in recipe, the name that was given]
     #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
     pub(crate) tags: Vec<String>,
-    /// Debian archive to read packages from
-    #[arg(long, env = "DISTIL_MIRROR", value_name = "URL")]
-    pub(crate) mirror: Option<String>,
+    /// Take exactly the packages of the lockfile; refuse when the recipe or the outcome differ from it
+    #[arg(long)]
+    pub(crate) locked: bool,
+    /// The lockfile, which implies `--locked` [default: that of `base lock` for this recipe]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lockfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) archive: ArchiveArgs,
     /// Write the image ID to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
@@ -42,35 +51,97 @@ pub(crate) fn build(session: &Session, args: &BaseBuildArgs) -> Result<(), CliEr
         // Should the build fail, the ID of an earlier one must not be taken for its own.
         let _ = std::fs::remove_file(path);
     }
+    let lockfile = lockfile(args)?;
+    let locked = lockfile
+        .as_ref()
+        .map(|lockfile| lockfile.selection(&target.spec, &target.platform))
+        .transpose()
+        .map_err(|error| CliError::failed(chain(&error)))?;
     session.need_owners()?;
-    let bases = BasesArgs {
-        mirror: args.mirror.clone(),
-        ..BasesArgs::default()
+    let work = Work {
+        session,
+        args,
+        engine: session.engine(&args.archive.bases(), None)?,
+        cancel: crate::interrupt::token()?,
     };
-    let engine = session.engine(&bases, None)?;
-    let cancel = crate::interrupt::token()?;
-    let failed = |error: distil_sources::ImageError| match error {
-        distil_sources::ImageError::Cancelled => CliError::silent(crate::interrupt::exit_code()),
-        error => CliError::failed(chain(&error)),
+    let made = match (&lockfile, locked) {
+        (Some(lockfile), Some(selection)) => work.make_locked(lockfile, &selection, &names)?,
+        _ => work.make(&work.select(&target)?, &names, None)?,
     };
-    let report = |transfer: Transfer| tell(args.quiet, &transfer);
-    let selection = engine
-        .select_base(&target.spec, &target.platform, &cancel, &report)
-        .map_err(failed)?;
-    let request = BaseRequest {
-        selection: &selection,
-        names: &names,
-        snapshot: None,
-        hidden: false,
-    };
-    let made = engine.make_base(&request, &cancel, &report).map_err(failed)?;
+    let store = work.engine.store();
     // It may have been there already, hidden as the base of another image.
-    distil_sources::unmark_base(engine.store(), &made.id).map_err(|error| CliError::failed(chain(&error)))?;
+    distil_sources::unmark_base(store, &made.id).map_err(|error| CliError::failed(chain(&error)))?;
     if let (Some(differs), false) = (&target.spec.differs, args.quiet) {
         writeln!(std::io::stderr(), "note: {}: {differs}", target.spec.name)?;
     }
     print(args, &names, &made)?;
-    upkeep::start(engine.store(), session.cache_limit(engine.store())?).map_err(store_error)
+    upkeep::start(store, session.cache_limit(store)?).map_err(store_error)
+}
+
+/// The lockfile that the image must follow, if one is asked for.
+fn lockfile(args: &BaseBuildArgs) -> Result<Option<Lockfile>, CliError> {
+    let path = match (&args.lockfile, args.locked) {
+        (Some(path), _) => path.clone(),
+        (None, true) => locking::default_path(&args.target.target),
+        (None, false) => return Ok(None),
+    };
+    locking::load(&path).map(Some)
+}
+
+struct Work<'a> {
+    session: &'a Session,
+    args: &'a BaseBuildArgs,
+    engine: Engine,
+    cancel: CancelToken,
+}
+
+impl Work<'_> {
+    /// Chooses the packages from the archive as it is now.
+    fn select(&self, target: &Target) -> Result<Selection, CliError> {
+        let report = |transfer: Transfer| tell(self.args.quiet, &transfer);
+        self.engine
+            .select_base(&target.spec, &target.platform, &self.cancel, &report)
+            .map_err(|error| locking::failed(&error))
+    }
+
+    fn make(
+        &self,
+        selection: &Selection,
+        names: &[Reference],
+        snapshot: Option<&SnapshotMirror>,
+    ) -> Result<MadeBase, CliError> {
+        let report = |transfer: Transfer| tell(self.args.quiet, &transfer);
+        let request = BaseRequest {
+            selection,
+            names,
+            snapshot,
+            hidden: names.is_empty(),
+        };
+        self.engine
+            .make_base(&request, &self.cancel, &report)
+            .map_err(|error| locking::failed(&error))
+    }
+
+    /// The image gets its names only when it is the one that the lockfile expects.
+    fn make_locked(
+        &self,
+        lockfile: &Lockfile,
+        selection: &Selection,
+        names: &[Reference],
+    ) -> Result<MadeBase, CliError> {
+        let url = self.args.archive.snapshot(self.session);
+        let snapshot = url.map(|url| lockfile.snapshot_mirror(url));
+        let made = self.make(selection, &[], snapshot.as_ref())?;
+        let spec = &selection.spec;
+        if let Err(error) = lockfile.check_output(&spec.name, &spec.architecture, &made.digest()) {
+            if !made.known {
+                // The drift is what the user must hear of; without a name the image is only garbage.
+                let _ = self.engine.store().images().remove(&made.id.to_string(), true);
+            }
+            return Err(CliError::failed(chain(&error)));
+        }
+        self.make(selection, names, None)
+    }
 }
 
 fn names(args: &BaseBuildArgs, own: Option<&Reference>) -> Result<Vec<Reference>, CliError> {

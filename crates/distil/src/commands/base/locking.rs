@@ -300,7 +300,8 @@ impl<'a> Maker<'a> {
     }
 }
 
-fn failed(error: &ImageError) -> CliError {
+/// A failure of the engine; a build that was stopped says nothing.
+pub(crate) fn failed(error: &ImageError) -> CliError {
     match error {
         ImageError::Cancelled => CliError::silent(crate::interrupt::exit_code()),
         error => CliError::failed(chain(error)),

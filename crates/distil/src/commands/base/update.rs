@@ -56,11 +56,13 @@ pub(crate) fn update(session: &Session, args: &UpdateArgs) -> Result<(), CliErro
     let made = maker.choose(&wanted, Some(&old), args.kept.keep_indexes)?;
     let changes = old.changes(&made.lockfile);
     let complete = !args.kept.digests || old.images.iter().all(|image| image.output.is_some());
-    if changes.is_empty() && complete && !args.kept.keep_indexes {
-        return nothing(&form, &args.lockfile, &old);
+    if !changes.is_empty() || !complete || args.kept.keep_indexes {
+        maker.finish(made, &args.kept, &args.lockfile)?;
     }
-    maker.finish(made, &args.kept, &args.lockfile)?;
-    show(&form, &changes)
+    match changes.as_slice() {
+        [] => nothing(&form, &args.lockfile, &old),
+        changes => show(&form, changes),
+    }
 }
 
 /// Prints what an update would change; the exit code tells whether that is anything.
