@@ -246,6 +246,8 @@ pub struct Copy {
     pub link: bool,
     /// `--parents`
     pub parents: bool,
+    /// `--closure`, distil's own: everything that the files need to run comes along.
+    pub closure: bool,
     /// `--exclude=`, repeatable, never expanded.
     pub exclude: Vec<Word>,
 }

@@ -150,6 +150,38 @@ fn errors_show_the_way_out() {
 }
 
 #[test]
+fn a_closure_is_an_op_of_its_own_with_its_capability() {
+    let text =
+        "FROM a AS build\nFROM b\nWORKDIR /w\nCOPY --closure --from=build --chown=7 /bin/x /lib/y* root\n";
+    let conversion = lower(text, &options(), &Images::default()).unwrap();
+    let graph = conversion.definition.load().unwrap();
+    let node = graph.nodes().last().unwrap();
+    let Kind::Closure(closure) = &node.kind else {
+        panic!("{node:?}");
+    };
+    assert_eq!((closure.base, closure.source), (0, 1));
+    assert_eq!(closure.paths, ["/bin/x", "/lib/y*"]);
+    assert_eq!((closure.dest.as_str(), closure.mode), ("/w/root", -1));
+    assert!(closure.owner.is_some());
+    assert!(node.metadata.caps.contains_key("distil.file.closure"));
+    assert!(node.display_name().contains("COPY --closure --from=build"));
+    let history = conversion.image.history.last().unwrap();
+    assert_eq!(
+        history.created_by,
+        "COPY --closure --chown=7 /bin/x /lib/y* root # buildkit"
+    );
+    for (flags, says) in [
+        ("", "`--closure` needs `--from`"),
+        ("--from=build --link", "exclude each other"),
+        ("--from=build --parents", "leave `--parents` out"),
+    ] {
+        let text = format!("FROM a AS build\nFROM b\nCOPY --closure {flags} /x /\n");
+        let error = lower(&text, &options(), &Images::default()).unwrap_err();
+        assert!(error.starts_with("line 3") && error.contains(says), "{error}");
+    }
+}
+
+#[test]
 fn names_carry_the_platform_where_several_are_built() {
     let options = Options {
         multi_platform: true,

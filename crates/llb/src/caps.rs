@@ -44,6 +44,8 @@ pub const EXEC_MOUNT_SECRET: &str = "exec.mount.secret";
 pub const EXEC_MOUNT_SSH: &str = "exec.mount.ssh";
 pub const EXEC_SECRET_ENV: &str = "exec.secretenv";
 pub const FILE_BASE: &str = "file.base";
+/// distil's own: the op [`crate::pb::ClosureOp`].
+pub const FILE_CLOSURE: &str = "distil.file.closure";
 pub const MERGE_OP: &str = "mergeop";
 pub const CONSTRAINTS: &str = "constraints";
 pub const PLATFORM: &str = "platform";

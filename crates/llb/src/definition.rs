@@ -274,6 +274,7 @@ impl OpNode {
                 self.input_name(diff.upper.map_or(-1, |u| u.input)),
             ),
             Kind::Build(_) => "build".to_owned(),
+            Kind::Closure(closure) => format!("closure of {} {}", closure.paths.join(" "), closure.dest),
             Kind::Passthrough(pass) => format!("passthrough {}", pass.id),
         }
     }
@@ -365,6 +366,14 @@ fn check_kind(kind: &Kind, inputs: usize) -> Result<(), &'static str> {
         Kind::Source(source) => {
             if source.identifier.is_empty() {
                 return Err("has no source identifier");
+            }
+        }
+        Kind::Closure(closure) => {
+            if !in_range(closure.base, inputs) || !in_range(closure.source, inputs) || closure.source < 0 {
+                return Err("copies from or onto an input it does not have");
+            }
+            if closure.paths.is_empty() {
+                return Err("has no path to copy");
             }
         }
         Kind::Build(_) | Kind::Passthrough(_) => {}

@@ -160,6 +160,7 @@ fn op_json(op: &pb::Op) -> Value {
                 .done(),
         ),
         Some(op::Kind::Build(build)) => fields.put("build", build_json(build)),
+        Some(op::Kind::Closure(closure)) => fields.put("closure", closure_json(closure)),
         Some(op::Kind::Merge(merge)) => fields.put(
             "merge",
             Fields::default()
@@ -182,6 +183,19 @@ fn op_json(op: &pb::Op) -> Value {
         ),
     };
     fields.done()
+}
+
+fn closure_json(closure: &pb::ClosureOp) -> Value {
+    Fields::default()
+        .wide("base", closure.base)
+        .wide("source", closure.source)
+        .texts("paths", &closure.paths)
+        .text("dest", &closure.dest)
+        .message("owner", closure.owner.as_ref(), owner_json)
+        .number("mode", closure.mode)
+        .text("modeStr", &closure.mode_str)
+        .texts("excludePatterns", &closure.exclude_patterns)
+        .done()
 }
 
 fn input_json(input: i64) -> Value {

@@ -17,8 +17,8 @@ pub use deb::{DEB_RESOLVE_MODE, DebSource, DebSourceError};
 pub use definition::{Definition, DefinitionError, LoadedGraph, OpNode, OutputRef};
 pub use digest::OpDigest;
 pub use graph::{
-    Constraints, Edge, Exec, FileAction, Graph, Mount, MountKind, Owner, OwnerId, Secret, SourceMap,
-    SourceMapId, SshSocket,
+    ClosureCopy, Constraints, Edge, Exec, FileAction, Graph, Mount, MountKind, Owner, OwnerId, Secret,
+    SourceMap, SourceMapId, SshSocket,
 };
 pub use pb::OpMetadata;
 pub use state::{EnvList, State};

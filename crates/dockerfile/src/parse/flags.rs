@@ -33,6 +33,7 @@ fn known(keyword: Keyword) -> &'static [(&'static str, Takes)] {
             ("chmod", Takes::Text),
             ("link", Takes::Bool),
             ("parents", Takes::Bool),
+            ("closure", Takes::Bool),
             ("exclude", Takes::Texts),
         ],
         Keyword::From => &[("platform", Takes::Text)],

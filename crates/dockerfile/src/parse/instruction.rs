@@ -171,6 +171,7 @@ fn copy(request: &Request<'_>) -> Result<Command, Diagnostic> {
         chmod: flags.text("chmod"),
         link: flags.switch("link").unwrap_or(false),
         parents: flags.switch("parents").unwrap_or(false),
+        closure: flags.switch("closure").unwrap_or(false),
         exclude: flags.texts("exclude"),
     }))
 }

@@ -83,7 +83,6 @@ impl Collector<'_, '_> {
         if self.is_dir(&real)? {
             self.bring_tree(&real, &Reason::Named, &[], Need::Lenient)?;
         } else {
-            self.out.named.insert(real.clone());
             self.task(real, Need::Strict, None);
         }
         Ok(())

@@ -23,7 +23,7 @@ use distil_rootfs::{Tree, TreeError};
 /// Why a path is part of a closure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It was asked for.
+    /// It was asked for, or lies in a directory that was.
     Named,
     /// A symbolic link on the way to something else.
     Link,
@@ -52,8 +52,6 @@ pub struct Closure {
     /// Every file, link and directory that is part of it, by real path (no parent is a link). Parents of what is
     /// listed belong to it without being listed.
     pub members: BTreeMap<PathBuf, Reason>,
-    /// The files that were asked for, links followed, by real path.
-    pub named: BTreeSet<PathBuf>,
     /// Paths by which something is opened, where links lie on the way, and the real path they must lead to.
     pub aliases: BTreeMap<PathBuf, PathBuf>,
     /// Links that the tree does not have and that stand for its configuration, with the real path they lead to:
@@ -164,7 +162,8 @@ impl Closure {
     }
 }
 
-/// Shows what a [`Closure`] holds, one line a kind, then its notes.
+/// Shows what a [`Closure`] holds, one line a kind, then its notes. Of a directory that is part of it as a whole only
+/// the top is shown.
 pub struct Summary<'c>(&'c Closure);
 
 impl fmt::Display for Summary<'_> {
@@ -186,7 +185,10 @@ impl fmt::Display for Summary<'_> {
         }
         let mut data: BTreeMap<&str, Vec<&Path>> = BTreeMap::new();
         for (path, reason) in &closure.members {
-            if let Reason::Data { what } = reason {
+            let parent = path.parent().and_then(|parent| self.0.members.get(parent));
+            if let Reason::Data { what } = reason
+                && parent != Some(reason)
+            {
                 data.entry(what).or_default().push(path);
             }
         }

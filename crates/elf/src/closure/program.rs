@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::collect::{Collector, Need, Task};
 use super::{ClosureError, Reason};
-use crate::ElfFile;
-use crate::file::Kind;
+use crate::file::{Abi, Kind};
 use crate::loader::{Found, Loader, Object, Via, handed_down};
+use crate::{ElfFile, machine};
 
 /// What one program (or one library that was named) loads.
 pub(super) struct Loaded {
@@ -73,6 +73,7 @@ impl Collector<'_, '_> {
             elf: Arc::clone(&elf),
             inherited: Vec::new(),
         }]);
+        self.load_loader(&elf, &mut loaded)?;
         loaded.objects.push((task.real.clone(), elf));
         while let Some(object) = queue.pop_front() {
             for name in object.elf.needed().to_vec() {
@@ -86,6 +87,30 @@ impl Collector<'_, '_> {
         Ok(loaded)
     }
 
+    /// The loader of a program is there before anything else, under its own name: the C library needs it by that.
+    fn load_loader(&mut self, program: &ElfFile, loaded: &mut Loaded) -> Result<(), ClosureError> {
+        let Some(path) = &program.interpreter else {
+            return Ok(());
+        };
+        let trail = self.stage.trail(Path::new(path))?;
+        if trail.is_file()
+            && let Ok(Some(elf)) = self.stage.elf(&trail.real)
+            && let Some(soname) = elf.soname()
+        {
+            loaded.by_name.insert(soname.clone(), trail.real);
+        }
+        Ok(())
+    }
+
+    /// Brings the loader that a library needs by name, from where programs have it. False when it is not there, or
+    /// `name` is something else.
+    fn bring_usual_loader(&mut self, abi: Abi, name: &OsStr) -> Result<bool, ClosureError> {
+        match machine::of(abi).map(|machine| Path::new(machine.loader)) {
+            Some(path) if path.file_name() == Some(name) => Ok(self.bring(path, &Reason::Loader)?.is_some()),
+            _ => Ok(false),
+        }
+    }
+
     /// Finds and brings one library; `None` when it is missing or was loaded under another name.
     fn load_one(
         &mut self,
@@ -95,7 +120,7 @@ impl Collector<'_, '_> {
         loaded: &mut Loaded,
     ) -> Result<Option<Object>, ClosureError> {
         let Some(found) = self.libraries.find(object, name, &loaded.loader)? else {
-            if !self.is_at_home(task.home.as_ref(), name) {
+            if !self.is_at_home(task.home.as_ref(), name) && !self.bring_usual_loader(object.elf.abi, name)? {
                 let needed_by = self.stage.trail(&object.path)?.real;
                 self.lacks(task.need, name, &needed_by);
             }

@@ -1,5 +1,6 @@
 //! Closures over trees of files made by hand.
 
+use distil_elf::closure::Reason;
 use distil_elf::{ClosureError, parse_cache};
 
 use crate::build::{Build, library, program};
@@ -37,7 +38,11 @@ fn a_program_comes_with_its_loader_its_libraries_and_the_links_to_them() {
     assert_eq!(alias("/bin/tool").as_deref(), Some("/usr/bin/tool"));
     let loader = "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
     assert_eq!(alias("/lib64/ld-linux-x86-64.so.2").as_deref(), Some(loader));
-    assert_eq!(closure.named.len(), 1);
+    let named = closure
+        .members
+        .values()
+        .filter(|reason| **reason == Reason::Named);
+    assert_eq!(named.count(), 1);
 }
 
 #[test]
@@ -115,6 +120,31 @@ fn what_is_missing_is_named_with_who_needs_it() {
         error.contains("`/lib/ld-musl-x86_64.so.1`, which `/usr/bin/tool` needs"),
         "{error}"
     );
+}
+
+#[test]
+fn the_loader_is_found_by_name_where_programs_have_it() {
+    let stage = Stage::empty();
+    stage.elf(
+        "lib64/ld-linux-x86-64.so.2",
+        &library("ld-linux-x86-64.so.2", &[]),
+    );
+    stage.elf(
+        "lib/x86_64-linux-gnu/libc.so.6",
+        &library("libc.so.6", &["ld-linux-x86-64.so.2"]),
+    );
+    stage.elf("bin/tool", &program(&["libc.so.6"]));
+    // Not a directory that a loader of Debian searches.
+    let mut loader = library("ld-linux-x86-64.so.2", &[]).bytes();
+    loader.extend(b"\0/lib/x86_64-linux-gnu/\0/usr/lib/x86_64-linux-gnu/\0\0");
+    stage.file("lib64/ld-linux-x86-64.so.2", &loader);
+    let expected = [
+        "/bin/tool",
+        "/lib/x86_64-linux-gnu/libc.so.6",
+        "/lib64/ld-linux-x86-64.so.2",
+    ];
+    assert_eq!(stage.members(&["/bin/tool"]), expected);
+    assert_eq!(stage.members(&["/lib/x86_64-linux-gnu/libc.so.6"]), expected[1..]);
 }
 
 #[test]

@@ -157,7 +157,7 @@ fn copy_json(copy: &pb::FileActionCopy, src: &str) -> String {
         .finish()
 }
 
-fn owner_json(owner: &pb::ChownOpt) -> String {
+pub(super) fn owner_json(owner: &pb::ChownOpt) -> String {
     Object::new()
         .optional("user", owner.user.as_ref(), user_json)
         .optional("group", owner.group.as_ref(), user_json)

@@ -1,6 +1,7 @@
 //! Cache maps: what of an operation is its key. The formulas are BuildKit's, byte for byte, so that a cache
 //! of either is read by the other.
 
+mod closure;
 mod exec;
 mod file;
 mod go_json;
@@ -68,6 +69,7 @@ pub fn of_op(node: &OpNode, host: &Platform) -> Result<OpKey, String> {
             ))
         }
         Kind::Source(source) => Err(format!("`{}` is a source", source.identifier)),
+        Kind::Closure(closure) => closure::key(closure, node.inputs.len()),
         Kind::Build(_) => Err("nested builds cannot be run yet".into()),
         Kind::Passthrough(_) => Err("passthrough operations cannot be run yet".into()),
     }

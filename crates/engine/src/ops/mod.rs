@@ -1,5 +1,6 @@
 //! The operations of LLB as the solver runs them.
 
+mod closure;
 mod context;
 mod exec;
 mod file;
@@ -167,6 +168,7 @@ fn op(
             file::FileOp::new(file.clone(), node.display_name(), key, environment)
                 .with_packages(packages.clone()),
         ),
+        Kind::Closure(closure) => Arc::new(closure::ClosureOp::new(closure.clone(), key, environment)),
         Kind::Merge(_) | Kind::Diff(_) => Arc::new(merge::MergeOp::new(node.kind.clone(), key, environment)),
         Kind::Source(_) | Kind::Build(_) | Kind::Passthrough(_) => {
             return Err(BuildError::Unsupported {

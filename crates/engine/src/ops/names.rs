@@ -20,6 +20,7 @@ pub(crate) fn step_names(definition: &LoadedGraph) -> Vec<String> {
                 .iter()
                 .find(|mount| mount.dest == "/")
                 .map(|root| root.input),
+            Kind::Closure(closure) => Some(closure.base),
             Kind::File(file) => Some(base_of(file, node.inputs.len())),
             _ => break,
         };

@@ -2,7 +2,7 @@
 
 use distil_dockerfile::expand::Expander;
 use distil_dockerfile::{Add, Copy, Diagnostic, Sources, Word};
-use distil_llb::{Constraints, Edge, FileAction, Owner, pb};
+use distil_llb::{ClosureCopy, Constraints, Edge, FileAction, Owner, pb};
 use distil_oci::Digest;
 
 use super::remote::{download_name, is_http};
@@ -21,6 +21,7 @@ pub(super) struct CopyJob<'c> {
     exclude: &'c [Word],
     link: bool,
     parents: bool,
+    closure: bool,
     keep_git_dir: Option<bool>,
     unpack: Option<bool>,
     is_add: bool,
@@ -36,6 +37,7 @@ impl<'c> CopyJob<'c> {
             exclude: &copy.exclude,
             link: copy.link,
             parents: copy.parents,
+            closure: copy.closure,
             keep_git_dir: None,
             unpack: None,
             is_add: false,
@@ -51,6 +53,7 @@ impl<'c> CopyJob<'c> {
             exclude: &add.exclude,
             link: add.link,
             parents: false,
+            closure: false,
             keep_git_dir: add.keep_git_dir,
             unpack: add.unpack,
             is_add: true,
@@ -69,6 +72,31 @@ struct Expanded<'c> {
     contents: Vec<String>,
 }
 
+impl Expanded<'_> {
+    fn mode(&self, step: &Step<'_>) -> Result<Option<FileMode>> {
+        if self.chmod.is_empty() {
+            return Ok(None);
+        }
+        let place = self.job.chmod.map_or(step.span, |word| step.place(word.span));
+        let mode = values::file_mode(&self.chmod).map_err(|message| Diagnostic::new(message, place))?;
+        Ok(Some(mode))
+    }
+
+    /// The destination below the working directory.
+    fn destination(&self, directory: &str) -> String {
+        let directory = if self.dest.starts_with('/') {
+            "/"
+        } else {
+            directory
+        };
+        let dest = match self.dest.as_str() {
+            "." | "" => "./",
+            dest => dest,
+        };
+        paths::below(directory, dest, true)
+    }
+}
+
 /// What every copy action of one instruction shares.
 struct Common {
     dest: String,
@@ -81,11 +109,7 @@ struct Common {
 
 impl Common {
     fn action(&self, source: Option<Edge>, src: &str, copy: pb::FileActionCopy) -> FileAction {
-        let (mode, mode_str) = match &self.mode {
-            None => (-1, String::new()),
-            Some(FileMode::Bits(bits)) => (*bits, String::new()),
-            Some(FileMode::Symbolic(text)) => (0, text.clone()),
-        };
+        let (mode, mode_str) = mode_fields(self.mode.as_ref());
         let copy = pb::FileActionCopy {
             src: paths::join(&["/", &paths::clean(src)]),
             dest: paths::absolute("/", &self.dest, true),
@@ -118,6 +142,9 @@ impl Lowering<'_> {
     }
 
     pub(super) fn copy_files(&mut self, id: StageId, step: &Step<'_>, job: CopyJob<'_>) -> Result<()> {
+        if job.closure {
+            return self.copy_closure(id, step, job);
+        }
         let expanded = self.expand_copy(id, step, job)?;
         let source = match step.sources.first() {
             None => Some(self.build_context),
@@ -135,6 +162,49 @@ impl Lowering<'_> {
                 Some(&stage) => self.mark_path(stage, path),
             }
         }
+        Ok(())
+    }
+
+    /// `COPY --closure`: one op of its own, for what it reads is only known from the files.
+    fn copy_closure(&mut self, id: StageId, step: &Step<'_>, job: CopyJob<'_>) -> Result<()> {
+        let Some(&from) = step.sources.first() else {
+            let error = Diagnostic::new(
+                "`--closure` needs `--from`: libraries are looked for in a stage",
+                step.span,
+            );
+            return Err(error.with_help("name the stage that the program was built or installed in"));
+        };
+        check_closure(job).map_err(|message| Diagnostic::new(message, step.span))?;
+        let expanded = self.expand_copy(id, step, job)?;
+        self.earlier_stage(id, from, step)?;
+        let Some(source) = self.stages[from.0].state.output else {
+            let name = &self.stages[from.0].label;
+            return Err(Diagnostic::new(format!("the stage `{name}` is empty"), step.span));
+        };
+        let (mode, mode_str) = mode_fields(expanded.mode(step)?.as_ref());
+        let stage = &self.stages[id.0];
+        let closure = ClosureCopy {
+            paths: expanded
+                .paths
+                .iter()
+                .map(|path| paths::below("/", path, false))
+                .collect(),
+            dest: paths::absolute("/", &expanded.destination(&stage.state.dir), true),
+            owner: (!expanded.chown.is_empty()).then(|| Owner::parse(&expanded.chown)),
+            mode,
+            mode_str,
+            exclude: job.exclude.iter().map(|word| word.value.clone()).collect(),
+        };
+        let platform = stage.platform.clone();
+        let base = stage.state.output;
+        let text = self.shown_text(id, step);
+        let shown = self.step_name(id, &text, platform.as_ref());
+        let mut constraints = self.located(Constraints::named(&shown), Some(step.span));
+        constraints.metadata.ignore_cache = self.stages[id.0].ignore_cache;
+        let edge = self.graph.closure(base, source, closure, constraints);
+        self.stages[id.0].state.output = Some(edge);
+        self.record(id, copy_history(&expanded), true);
+        self.mark_path(from, "/");
         Ok(())
     }
 
@@ -184,24 +254,10 @@ impl Lowering<'_> {
         source: Option<Edge>,
     ) -> Result<()> {
         let place = |word: Option<&Word>| word.map_or(step.span, |word| step.place(word.span));
-        let mode = match copy.chmod.as_str() {
-            "" => None,
-            text => {
-                let mode = values::file_mode(text);
-                Some(mode.map_err(|message| Diagnostic::new(message, place(copy.job.chmod)))?)
-            }
-        };
+        let mode = copy.mode(step)?;
         check_checksum(copy).map_err(|message| Diagnostic::new(message, place(copy.job.checksum)))?;
         let stage = &self.stages[id.0];
-        let directory = match stage.state.dir.as_str() {
-            _ if copy.dest.starts_with('/') => "/",
-            directory => directory,
-        };
-        let dest = match copy.dest.as_str() {
-            "." | "" => "./",
-            dest => dest,
-        };
-        let dest = paths::below(directory, dest, true);
+        let dest = copy.destination(&stage.state.dir);
         let platform = stage.platform.clone();
         let text = self.shown_text(id, step);
         let shown = self.step_name(id, &text, platform.as_ref());
@@ -360,6 +416,31 @@ fn file_action(job: CopyJob<'_>, common: &Common, source: Option<Edge>, path: &s
     common.action(source, &src, options)
 }
 
+/// The two fields of a mode on the wire.
+fn mode_fields(mode: Option<&FileMode>) -> (i32, String) {
+    match mode {
+        None => (-1, String::new()),
+        Some(FileMode::Bits(bits)) => (*bits, String::new()),
+        Some(FileMode::Symbolic(text)) => (0, text.clone()),
+    }
+}
+
+/// What a closure cannot be combined with.
+fn check_closure(job: CopyJob<'_>) -> Result<(), &'static str> {
+    if job.link {
+        return Err(
+            "`--closure` and `--link` exclude each other: files go through the links of what they are put on",
+        );
+    }
+    if job.parents {
+        return Err("`--closure` keeps every path as it is; leave `--parents` out");
+    }
+    if !job.sources.inline.is_empty() {
+        return Err("a heredoc needs nothing from another stage; copy it without `--closure`");
+    }
+    Ok(())
+}
+
 fn check_checksum(copy: &Expanded<'_>) -> Result<(), String> {
     if copy.checksum.is_empty() {
         return Ok(());
@@ -376,8 +457,10 @@ fn check_checksum(copy: &Expanded<'_>) -> Result<(), String> {
 /// `COPY --chown=1:2 a b /c # buildkit`
 fn copy_history(copy: &Expanded<'_>) -> String {
     let mut parts = vec![if copy.job.is_add { "ADD" } else { "COPY" }.to_owned()];
-    if copy.job.parents {
-        parts.push("--parents".to_owned());
+    for (flag, given) in [("--parents", copy.job.parents), ("--closure", copy.job.closure)] {
+        if given {
+            parts.push(flag.to_owned());
+        }
     }
     for (flag, value) in [("--chown=", &copy.chown), ("--chmod=", &copy.chmod)] {
         if !value.is_empty() {

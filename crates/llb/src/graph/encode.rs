@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use prost::Message;
 
-use super::{Constraints, Edge, FileAction, Graph, Node, NodeKind, Owner, OwnerId, SourceMapId};
+use super::{ClosureCopy, Constraints, Edge, FileAction, Graph, Node, NodeKind, Owner, OwnerId, SourceMapId};
 use crate::pb::{self, file_action, op, user_opt};
 use crate::{Definition, OpDigest, OpMetadata, caps};
 
@@ -69,6 +69,11 @@ impl Encoder<'_> {
                 op.op = Some(op::Kind::Merge(merge));
             }
             NodeKind::File { base, actions } => self.encode_file(&mut op, *base, actions),
+            NodeKind::Closure {
+                base,
+                source,
+                closure,
+            } => self.encode_closure(&mut op, *base, *source, closure),
         }
         self.keep(id, &op, &node.constraints);
     }
@@ -104,6 +109,21 @@ impl Encoder<'_> {
             });
         }
         op.op = Some(op::Kind::File(file));
+    }
+
+    fn encode_closure(&self, op: &mut pb::Op, base: Option<Edge>, source: Edge, closure: &ClosureCopy) {
+        let base = self.input_index(&mut op.inputs, base);
+        let source = self.input_index(&mut op.inputs, Some(source));
+        op.op = Some(op::Kind::Closure(pb::ClosureOp {
+            base,
+            source,
+            paths: closure.paths.clone(),
+            dest: closure.dest.clone(),
+            owner: closure.owner.as_ref().map(|owner| owner_message(owner, base)),
+            mode: closure.mode,
+            mode_str: closure.mode_str.clone(),
+            exclude_patterns: closure.exclude.clone(),
+        }));
     }
 
     /// The edge as a message; every needed op is encoded before its users.

@@ -6,7 +6,7 @@ mod ops;
 
 use encode::Encoder;
 use exec::exec_op;
-pub use ops::{Exec, FileAction, Mount, MountKind, Owner, OwnerId, Secret, SshSocket};
+pub use ops::{ClosureCopy, Exec, FileAction, Mount, MountKind, Owner, OwnerId, Secret, SshSocket};
 
 use crate::{Definition, OpMetadata, State, caps, pb};
 
@@ -88,6 +88,11 @@ enum NodeKind {
         actions: Vec<FileAction>,
     },
     Merge(Vec<Edge>),
+    Closure {
+        base: Option<Edge>,
+        source: Edge,
+        closure: ClosureCopy,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -149,6 +154,23 @@ impl Graph {
     ) -> Edge {
         constraints.need(caps::FILE_BASE);
         self.add(NodeKind::File { base, actions }, constraints)
+    }
+
+    /// Copies files with all that they need from `source` onto `base`. distil's own.
+    pub fn closure(
+        &mut self,
+        base: Option<Edge>,
+        source: Edge,
+        closure: ClosureCopy,
+        mut constraints: Constraints,
+    ) -> Edge {
+        constraints.need(caps::FILE_CLOSURE);
+        let kind = NodeKind::Closure {
+            base,
+            source,
+            closure,
+        };
+        self.add(kind, constraints)
     }
 
     /// Lays filesystems on top of each other, lowest first. Empty ones are left
@@ -214,6 +236,7 @@ impl Graph {
                 root.iter().chain(mounts.iter().flatten()).copied().collect()
             }
             NodeKind::Merge(inputs) => inputs.clone(),
+            NodeKind::Closure { base, source, .. } => base.iter().chain([source]).copied().collect(),
             NodeKind::File { base, actions } => {
                 let sources = actions.iter().rev().filter_map(|action| match action {
                     FileAction::Copy { source, .. } => *source,

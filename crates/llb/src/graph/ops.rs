@@ -68,6 +68,23 @@ pub enum FileAction {
     Mkfile(pb::FileActionMkFile),
 }
 
+/// What [`Graph::closure`](super::Graph::closure) copies; the fields of [`pb::ClosureOp`].
+#[derive(Clone, Debug, Default)]
+pub struct ClosureCopy {
+    /// Absolute paths or patterns in the source.
+    pub paths: Vec<String>,
+    /// Absolute path of a directory.
+    pub dest: String,
+    /// New owner of the named files.
+    pub owner: Option<Owner>,
+    /// New mode of the named files; -1 leaves it.
+    pub mode: i32,
+    /// As `mode`, in symbols.
+    pub mode_str: String,
+    /// Patterns of paths that stay behind.
+    pub exclude: Vec<String>,
+}
+
 /// A mount of an exec; its root is the state's filesystem and no mount.
 #[derive(Clone, Debug)]
 pub struct Mount {

@@ -7,6 +7,7 @@
     reason = "fields carry the names and the meaning of BuildKit's ops.proto"
 )]
 
+mod closure;
 mod exec;
 mod file;
 
@@ -16,6 +17,7 @@ use prost::bytes::{Buf, BufMut};
 use prost::encoding::{self, DecodeContext, WireType};
 use prost::{DecodeError, Message, Oneof};
 
+pub use closure::*;
 pub use exec::*;
 pub use file::*;
 
@@ -56,6 +58,9 @@ pub mod op {
         Diff(DiffOp),
         #[prost(message, tag = "8")]
         Passthrough(PassthroughOp),
+        /// distil's own.
+        #[prost(message, tag = "1000")]
+        Closure(ClosureOp),
     }
 }
 
@@ -84,7 +89,7 @@ impl Message for Op {
     ) -> Result<(), DecodeError> {
         match tag {
             1 => encoding::message::merge_repeated(wire_type, &mut self.inputs, buf, ctx),
-            2..=8 => op::Kind::merge(&mut self.op, tag, wire_type, buf, ctx),
+            2..=8 | 1000 => op::Kind::merge(&mut self.op, tag, wire_type, buf, ctx),
             10 => encoding::message::merge(
                 wire_type,
                 self.platform.get_or_insert_with(Platform::default),

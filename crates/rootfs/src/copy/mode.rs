@@ -15,7 +15,7 @@ pub enum FileMode {
 
 impl FileMode {
     /// The mode of a copy of a file with `mode`.
-    pub(crate) fn apply(&self, mode: u32, is_dir: bool) -> u32 {
+    pub fn apply(&self, mode: u32, is_dir: bool) -> u32 {
         match self {
             FileMode::Keep => mode,
             FileMode::Octal(bits) => bits & 0o7777,
