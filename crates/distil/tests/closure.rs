@@ -1,4 +1,4 @@
-//! `COPY --closure` through the program: with a stage of files that a compiler made, and with a Debian stage where an
+//! `COPY --closure` through the program: with a stage of files that a compiler made, and with Debian packages where an
 //! archive can be reached. What is missing on this machine is told, and the test passes.
 
 #![expect(
@@ -306,15 +306,14 @@ fn owner_mode_and_what_stays_behind() {
     assert_ne!(mode("root/usr/lib/x86_64-linux-gnu/libc.so.6"), 0o500);
 }
 
-const CURL: &str = "FROM debian:bookworm-slim AS build
-RUN apt-get update && apt-get install -y --no-install-recommends curl ca-certificates
+const CURL: &str = "FROM deb:bookworm/curl,ca-certificates AS build
 FROM scratch
 COPY --closure --from=build /usr/bin/curl /
 ENTRYPOINT [\"/usr/bin/curl\"]
 ";
 
 #[test]
-fn curl_of_a_debian_stage_runs_in_an_empty_image() {
+fn curl_of_debian_packages_runs_in_an_empty_image() {
     for world in worlds() {
         world.dockerfile(CURL);
         let output = world.command(&[
@@ -326,13 +325,7 @@ fn curl_of_a_debian_stage_runs_in_an_empty_image() {
             "context",
         ]);
         let progress = shown(&output);
-        let unreachable = [
-            "cannot be reached",
-            "cannot be downloaded",
-            "exited with",
-            "exit code",
-            "did not complete",
-        ];
+        let unreachable = ["cannot be reached", "cannot be downloaded"];
         if !output.status.success() && unreachable.iter().any(|words| progress.contains(words)) {
             println!("skipped: no Debian archive can be used");
             return;
@@ -345,13 +338,13 @@ fn curl_of_a_debian_stage_runs_in_an_empty_image() {
         let files = world.files(CURL);
         for path in [
             "etc/ssl/certs/ca-certificates.crt",
-            "etc/nsswitch.conf",
+            "etc/ssl/openssl.cnf",
             "var/lib/dpkg/status.d/libc6",
             "var/lib/dpkg/status.d/libcurl4.md5sums",
         ] {
             assert!(files.contains(&path.to_owned()), "{path}: {files:?}");
         }
-        for path in ["usr/bin/apt-get", "usr/bin/bash", "bin/sh"] {
+        for path in ["usr/bin/openssl", "usr/sbin/update-ca-certificates"] {
             assert!(!files.contains(&path.to_owned()), "{path}");
         }
     }

@@ -13,10 +13,14 @@ use super::place::leads_to_directory;
 
 const STATUS: &str = "/var/lib/dpkg/status";
 const INFO: &str = "/var/lib/dpkg/info";
+const STATUS_D: &str = "/var/lib/dpkg/status.d";
 const MAX_STATUS: usize = 64 << 20;
 const MAX_LIST: usize = 16 << 20;
 /// Directories that a merged /usr has links for: packages may list a file by either path.
 const MERGED: [&str; 5] = ["bin", "sbin", "lib", "lib32", "lib64"];
+
+/// Absolute paths.
+type Members = BTreeSet<Vec<u8>>;
 
 /// What is told of one package.
 pub(super) struct PackageEntry {
@@ -28,13 +32,21 @@ pub(super) struct PackageEntry {
     pub(super) md5sums: Vec<u8>,
 }
 
-/// The packages that members of the closure belong to, by name. None where the stage has no database of dpkg.
+/// The packages that members of the closure belong to, by name. None where the stage has neither form of dpkg's
+/// database.
 pub(super) fn of(stage: &Stage<'_>, closure: &Closure) -> Result<Vec<PackageEntry>, TreeError> {
-    let Some(status) = stage.read(Path::new(STATUS), MAX_STATUS)? else {
-        return Ok(Vec::new());
-    };
-    let paragraphs = paragraphs(&status);
     let members = member_paths(stage, closure)?;
+    match stage.read(Path::new(STATUS), MAX_STATUS)? {
+        Some(status) => of_database(stage, &paragraphs(&status), &members),
+        None => of_status_d(stage, &members),
+    }
+}
+
+fn of_database(
+    stage: &Stage<'_>,
+    paragraphs: &BTreeMap<String, Vec<u8>>,
+    members: &Members,
+) -> Result<Vec<PackageEntry>, TreeError> {
     let mut found = BTreeMap::new();
     for entry in stage.entries(Path::new(INFO))? {
         let Some(stem) = entry.name.as_bytes().strip_suffix(b".list") else {
@@ -45,24 +57,47 @@ pub(super) fn of(stage: &Stage<'_>, closure: &Closure) -> Result<Vec<PackageEntr
         let (Some(control), true) = (paragraphs.get(name.as_str()), is_plain(&name)) else {
             continue;
         };
-        let list = stage
-            .read(&Path::new(INFO).join(&entry.name), MAX_LIST)?
-            .unwrap_or_default();
+        let list = read(stage, INFO, &entry.name)?;
         let owns = list
             .split(|byte| *byte == b'\n')
             .any(|line| members.contains(line));
         if owns {
-            let sums = Path::new(INFO).join(format!("{stem}.md5sums"));
-            let sums = stage.read(&sums, MAX_LIST)?.unwrap_or_default();
+            let sums = read(stage, INFO, format!("{stem}.md5sums").as_ref())?;
             let entry = PackageEntry {
                 name: name.clone(),
                 control: control.clone(),
-                md5sums: of_members(&sums, &members),
+                md5sums: of_members(&sums, members),
             };
             found.insert(name, entry);
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// A stage without a package manager: only regular files that are no configuration are known.
+fn of_status_d(stage: &Stage<'_>, members: &Members) -> Result<Vec<PackageEntry>, TreeError> {
+    let mut found = Vec::new();
+    for entry in stage.entries(Path::new(STATUS_D))? {
+        let name = entry.name.to_string_lossy().into_owned();
+        if !is_plain(&name) || name.ends_with(".md5sums") {
+            continue;
+        }
+        let sums = read(stage, STATUS_D, format!("{name}.md5sums").as_ref())?;
+        let md5sums = of_members(&sums, members);
+        if !md5sums.is_empty() {
+            found.push(PackageEntry {
+                control: read(stage, STATUS_D, &entry.name)?,
+                name,
+                md5sums,
+            });
+        }
+    }
+    Ok(found)
+}
+
+fn read(stage: &Stage<'_>, directory: &str, name: &OsStr) -> Result<Vec<u8>, TreeError> {
+    let found = stage.read(&Path::new(directory).join(name), MAX_LIST)?;
+    Ok(found.unwrap_or_default())
 }
 
 /// A name that is safe as a file name.
@@ -75,7 +110,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// The files and links of a closure by every path under which a package may list them.
-fn member_paths(stage: &Stage<'_>, closure: &Closure) -> Result<BTreeSet<Vec<u8>>, TreeError> {
+fn member_paths(stage: &Stage<'_>, closure: &Closure) -> Result<Members, TreeError> {
     let mut paths = BTreeSet::new();
     for path in closure.members.keys() {
         // Every package lists the directories that its files are in, and a link may stand in for one.
@@ -126,7 +161,7 @@ fn paragraphs(status: &[u8]) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The lines of `md5sums` whose file was brought.
-fn of_members(sums: &[u8], members: &BTreeSet<Vec<u8>>) -> Vec<u8> {
+fn of_members(sums: &[u8], members: &Members) -> Vec<u8> {
     let mut kept = Vec::new();
     for line in sums.split(|byte| *byte == b'\n') {
         let Some(path) = line.get(34..) else { continue };

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -310,5 +308,26 @@ fn packages_are_told_of_by_the_files_that_came() {
     assert_eq!(
         text(&found[0].md5sums),
         "0123456789abcdef0123456789abcdef  lib/libx.so.1\n"
+    );
+
+    // The same of a stage that has no package manager itself.
+    fs::rename(
+        source.path().join("var/lib/dpkg"),
+        source.path().join("var/lib/old"),
+    )
+    .unwrap();
+    let status_d = source.path().join("var/lib/dpkg/status.d");
+    fs::create_dir_all(&status_d).unwrap();
+    for (name, package) in found.iter().map(|package| (&package.name, package)) {
+        fs::write(status_d.join(name), &package.control).unwrap();
+        fs::write(status_d.join(format!("{name}.md5sums")), &package.md5sums).unwrap();
+    }
+    fs::write(status_d.join("other"), "Package: other\n").unwrap();
+    let again = packages::of(&Stage::new(&dir), &closure).unwrap();
+    let shown: Vec<_> = again.iter().map(|package| package.name.as_str()).collect();
+    assert_eq!(shown, ["libx"]);
+    assert_eq!(
+        (&again[0].control, &again[0].md5sums),
+        (&found[0].control, &found[0].md5sums)
     );
 }
