@@ -68,6 +68,38 @@ pub fn write_tar(
     })
 }
 
+/// Writes the tar of what `feed` tells, in the order that [`ChangeSink`] wants; hashing and writing
+/// has a thread of its own.
+///
+/// # Errors
+/// Those of `feed`; the output fails.
+pub fn write_tar_of<E: From<LayerError> + Send>(
+    options: TarOptions,
+    out: impl Write + Send,
+    feed: impl FnOnce(&mut dyn ChangeSink) -> Result<(), E>,
+) -> Result<TarSummary, E> {
+    let (sender, receiver) = sync_channel(AHEAD);
+    std::thread::scope(|scope| {
+        let hashing = scope.spawn(move || hash(&receiver, out));
+        let chunks = Chunks {
+            sender,
+            chunk: Vec::new(),
+        };
+        let mut tar = TarWriter::unhashed(chunks, options);
+        let fed = feed(&mut tar);
+        // Ends the hashing thread too.
+        let finished = tar.finish().map_err(stream_error);
+        let hashed = hashing
+            .join()
+            .unwrap_or_else(|_| Err(stream_error(io::Error::other("hashing stopped"))));
+        // An output that failed is why the rest could not go on.
+        let (diff_id, _) = hashed?;
+        fed?;
+        let (_, summary) = finished?;
+        Ok(TarSummary { diff_id, ..summary })
+    })
+}
+
 fn walk(
     dir: &Path,
     options: TarOptions,

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use distil_debian::StoredPackage;
+use distil_layer::LayerError;
 use thiserror::Error;
 
 use crate::content::BundleError;
@@ -23,6 +24,7 @@ mod config;
 mod derived;
 mod packages;
 mod recipe;
+mod stream;
 mod tree;
 mod write;
 
@@ -96,6 +98,9 @@ pub enum AssembleError {
         /// Name of the package, or address of the archive.
         name: String,
     },
+    /// The tar of a layer cannot be made.
+    #[error(transparent)]
+    Tar(LayerError),
     /// A file cannot be read or written.
     #[error("cannot {action} `{}`", path.display())]
     Io {

@@ -182,9 +182,14 @@ impl World {
     fn layer(&self, composed: &Composed, number: usize) -> BTreeMap<String, String> {
         let target = self.directory.path().join(format!("layer{number}"));
         fs::create_dir(&target).unwrap();
-        composed
-            .write_layer(number, &target, 2, &AtomicBool::new(false))
-            .unwrap();
+        let never = AtomicBool::new(false);
+        let written = composed.write_layer(number, &target, 2, &never).unwrap();
+        // The tar that was made without the directory is the directory's.
+        if let Some(tar) = composed.layer_tar(number, &never).unwrap() {
+            let options = distil_layer::TarOptions::default();
+            let walked = distil_layer::write_tar(&target, &written.links, options, io::sink()).unwrap();
+            assert_eq!(tar, walked);
+        }
         let mut listed = BTreeMap::new();
         list(&target, Path::new(""), &mut listed);
         listed

@@ -80,7 +80,7 @@ impl Composed {
     }
 
     /// The entries of a layer: those of its origin, and the directories on the way.
-    fn layer(&self, number: usize) -> Vec<(&[u8], &Node)> {
+    pub(super) fn layer(&self, number: usize) -> Vec<(&[u8], &Node)> {
         let nodes = &self.tree.nodes;
         let Some(Some(origin)) = self.layers.get(number) else {
             return nodes.iter().map(|(path, node)| (path.as_slice(), node)).collect();
@@ -131,6 +131,8 @@ impl Composed {
 struct Root {
     fd: OwnedFd,
     path: PathBuf,
+    /// Whom new files belong to.
+    owner: (u32, u32),
 }
 
 fn times(mtime: i64) -> Timestamps {
@@ -163,9 +165,11 @@ impl Root {
     fn open(path: &Path) -> Result<Root, AssembleError> {
         let fd = rustix::fs::open(path, directory_flags(), Mode::empty())
             .map_err(|error| AssembleError::io("open", path)(error.into()))?;
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
         Ok(Root {
             fd,
             path: path.to_owned(),
+            owner: (user.as_raw(), group.as_raw()),
         })
     }
 
@@ -368,9 +372,11 @@ impl Root {
         match &node.kind {
             Kind::Symlink(target) => {
                 rustix::fs::symlinkat(target.as_slice(), directory, name)?;
-                let (uid, gid) = (Uid::from_raw(node.meta.uid), Gid::from_raw(node.meta.gid));
                 let flags = AtFlags::SYMLINK_NOFOLLOW;
-                rustix::fs::chownat(directory, name, Some(uid), Some(gid), flags)?;
+                if (node.meta.uid, node.meta.gid) != self.owner {
+                    let (uid, gid) = (Uid::from_raw(node.meta.uid), Gid::from_raw(node.meta.gid));
+                    rustix::fs::chownat(directory, name, Some(uid), Some(gid), flags)?;
+                }
                 rustix::fs::utimensat(directory, name, &times(node.meta.mtime), flags)
             }
             Kind::File(Content::Stored(path)) => {

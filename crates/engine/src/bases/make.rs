@@ -22,6 +22,8 @@ use crate::archive::{PackageArchive, Problem, other, part};
 
 /// Bucket of config digests by [`Selection::key`].
 const SELECTIONS: &str = "assembled-selections";
+/// Bucket of diff IDs by [`Composed::layer_key`].
+const LAYERS: &str = "assembled-layers";
 /// Folder of unpacked packages, among the downloads.
 const UNPACKED: &str = "unpacked";
 /// When the images say that they were made: their config says 1970.
@@ -148,15 +150,30 @@ impl BaseMaker {
         Ok(layers)
     }
 
-    /// Writes one layer, unless the store has the same one for the same place.
+    /// One layer, written unless the store has the same one for the same place.
     fn layer(&self, composed: &Composed, number: usize, below: &[LayerId]) -> Result<Layer, Problem> {
+        let key = composed.layer_key(number);
+        if let Some(layer) = self.known_layer(&key, below)? {
+            return Ok(layer);
+        }
         let active = self.snapshotter.prepare(below)?;
         let target = active.upper_dir();
-        let written = composed
-            .write_layer(number, &target, threads(), &self.packages.cancel.flag)
-            .map_err(|error| other(&error))?;
-        let tar = write_tar(&target, &written.links, TarOptions::default(), std::io::sink())
-            .map_err(|error| other(&error))?;
+        let cancel = &*self.packages.cancel.flag;
+        // The tar is hashed while the directory is written.
+        let (written, tar) = std::thread::scope(|scope| {
+            let tar = scope.spawn(|| composed.layer_tar(number, cancel));
+            let written = composed.write_layer(number, &target, threads(), cancel);
+            let tar = tar
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (written, tar)
+        });
+        let written = written.map_err(|error| other(&error))?;
+        let tar = match tar.map_err(|error| other(&error))? {
+            Some(tar) => tar,
+            None => write_tar(&target, &written.links, TarOptions::default(), std::io::sink())
+                .map_err(|error| other(&error))?,
+        };
         let (diff_id, size) = (tar.diff_id, tar.size);
         let id = match self.snapshotter.find_by_diff_id(diff_id, below)? {
             Some(same) => same.id,
@@ -168,7 +185,31 @@ impl BaseMaker {
                 active.commit(options)?.id
             }
         };
+        self.packages
+            .store
+            .set_value(LAYERS, key.as_bytes(), Some(diff_id.0.as_bytes()))
+            .map_err(ImageError::from)?;
         Ok(Layer { id, diff_id, size })
+    }
+
+    /// The layer that the same content gave before.
+    fn known_layer(&self, key: &Digest, below: &[LayerId]) -> Result<Option<Layer>, Problem> {
+        let store = &self.packages.store;
+        let value = store
+            .get_value(LAYERS, key.as_bytes())
+            .map_err(ImageError::from)?;
+        let Some(digest) = value.and_then(|value| <[u8; 32]>::try_from(value).ok()) else {
+            return Ok(None);
+        };
+        let diff_id = DiffId(Digest::from_bytes(digest));
+        let found = self.snapshotter.find_by_diff_id(diff_id, below)?;
+        Ok(found.and_then(|info| {
+            Some(Layer {
+                id: info.id,
+                diff_id,
+                size: info.tar_size?,
+            })
+        }))
     }
 
     /// The image that the same selection gave before, with the names asked for.

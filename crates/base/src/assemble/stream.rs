@@ -1,0 +1,245 @@
+//! The tar of a layer of the tree, made without looking at the directory.
+//!
+//! It has the bytes that the tar of the written directory has, so that it can be hashed while
+//! the directory is written.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use distil_layer::{LayerError, LinkGroups, TarOptions, TarSummary, write_tar_of};
+use distil_oci::{Digest, Digester};
+use distil_rootfs::{ChangeSink, FileKind, Node as FileNode, Timestamp, Xattrs};
+
+use super::tree::{Content, Kind, Meta, Node};
+use super::{AssembleError, Composed};
+
+const CHUNK: usize = 128 << 10;
+
+impl From<LayerError> for AssembleError {
+    fn from(error: LayerError) -> Self {
+        AssembleError::Tar(error)
+    }
+}
+
+impl Composed {
+    /// What the bytes of layer `number` depend on, as a digest: equal ones mean equal layers.
+    #[must_use]
+    pub fn layer_key(&self, number: usize) -> Digest {
+        let mut key = Digester::new();
+        key.update(b"layer 1\n");
+        for (path, node) in self.layer(number) {
+            let meta = &node.meta;
+            field(&mut key, path);
+            for number in [meta.mode, meta.uid, meta.gid] {
+                key.update(&number.to_le_bytes());
+            }
+            key.update(&meta.mtime.to_le_bytes());
+            match &node.kind {
+                Kind::Directory => key.update(b"d"),
+                Kind::Symlink(target) => {
+                    key.update(b"s");
+                    field(&mut key, target);
+                }
+                Kind::HardLink(target) => {
+                    key.update(b"h");
+                    field(&mut key, target);
+                }
+                Kind::File(content) => self.content_key(&mut key, content),
+            }
+        }
+        key.finish()
+    }
+
+    fn content_key(&self, key: &mut Digester, content: &Content) {
+        match content {
+            Content::Bytes(bytes) => {
+                key.update(b"b");
+                key.update(Digest::sha256(bytes).as_bytes());
+            }
+            // The store of packages names them by the hash of the package and their number in it.
+            Content::Stored(path) | Content::Copied(path) => {
+                key.update(b"p");
+                let package = path.parent().and_then(Path::file_name).unwrap_or_default();
+                field(key, package.as_bytes());
+                field(key, path.file_name().unwrap_or_default().as_bytes());
+            }
+            // Downloads are named by their hash.
+            Content::Member(input, member) => {
+                key.update(b"m");
+                let archive = self.inputs.get(*input);
+                let name = archive.and_then(|archive| archive.path.file_name());
+                let member = archive.and_then(|archive| archive.members.get(*member));
+                field(key, name.unwrap_or_default().as_bytes());
+                field(key, member.map_or("", String::as_str).as_bytes());
+            }
+        }
+    }
+
+    /// Hashes the tar of layer `number`; `None` when it holds members of archives, whose bytes are
+    /// known only once they are written.
+    ///
+    /// # Errors
+    /// A file of a package cannot be read, or `cancel` was set.
+    pub fn layer_tar(&self, number: usize, cancel: &AtomicBool) -> Result<Option<TarSummary>, AssembleError> {
+        let entries = self.layer(number);
+        let is_member = |node: &Node| matches!(node.kind, Kind::File(Content::Member(..)));
+        if entries.iter().any(|(_, node)| is_member(node)) {
+            return Ok(None);
+        }
+        let links = links_of(&entries);
+        let summary = write_tar_of(TarOptions::default(), io::sink(), |sink| {
+            let mut feed = Feed {
+                composed: self,
+                sink,
+                links: &links,
+                buffer: vec![0; CHUNK],
+            };
+            let mut ordered: Vec<(&Path, &Node)> = entries
+                .iter()
+                .map(|(path, node)| (as_path(path), *node))
+                .collect();
+            // By components: everything in a directory comes right after it.
+            ordered.sort_unstable_by_key(|(path, _)| *path);
+            for (path, node) in ordered {
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(AssembleError::io("read", path)(io::ErrorKind::Interrupted.into()));
+                }
+                feed.entry(path, node)?;
+            }
+            Ok(())
+        })?;
+        Ok(Some(summary))
+    }
+}
+
+fn field(key: &mut Digester, bytes: &[u8]) {
+    key.update(&(bytes.len() as u64).to_le_bytes());
+    key.update(bytes);
+}
+
+fn as_path(path: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(path))
+}
+
+/// For every name of a file that has several, the first of them in the tar.
+fn links_of(entries: &[(&[u8], &Node)]) -> HashMap<PathBuf, PathBuf> {
+    let mut groups: HashMap<&[u8], Vec<PathBuf>> = HashMap::new();
+    for (path, node) in entries {
+        if let Kind::HardLink(target) = &node.kind {
+            let group = groups
+                .entry(target)
+                .or_insert_with(|| vec![as_path(target).to_owned()]);
+            group.push(as_path(path).to_owned());
+        }
+    }
+    let groups = LinkGroups::new(groups.into_values());
+    let mut firsts = HashMap::new();
+    for group in groups.groups() {
+        if let Some(first) = group.first() {
+            firsts.extend(group.iter().map(|name| (name.clone(), first.clone())));
+        }
+    }
+    firsts
+}
+
+/// Tells a layer to who makes its tar.
+struct Feed<'a> {
+    composed: &'a Composed,
+    sink: &'a mut dyn ChangeSink,
+    links: &'a HashMap<PathBuf, PathBuf>,
+    buffer: Vec<u8>,
+}
+
+impl Feed<'_> {
+    fn entry(&mut self, path: &Path, node: &Node) -> Result<(), AssembleError> {
+        if let Some(first) = self.links.get(path)
+            && first != path
+        {
+            return self.put(
+                path,
+                &file_node(FileKind::File, &node.meta, 0),
+                Some(first.as_os_str()),
+            );
+        }
+        match &node.kind {
+            Kind::Directory => self.put(path, &file_node(FileKind::Dir, &node.meta, 0), None),
+            Kind::Symlink(target) => {
+                let meta = Meta {
+                    mode: 0o777,
+                    ..node.meta
+                };
+                let size = target.len() as u64;
+                self.put(
+                    path,
+                    &file_node(FileKind::Symlink, &meta, size),
+                    Some(OsStr::from_bytes(target)),
+                )
+            }
+            Kind::File(content) => self.file(path, &node.meta, content),
+            // The first name of a file that the tree has under another one.
+            Kind::HardLink(target) => match self.composed.tree.nodes.get(target) {
+                Some(Node {
+                    kind: Kind::File(content),
+                    meta,
+                    ..
+                }) => self.file(path, meta, content),
+                _ => Err(AssembleError::io("read", path)(io::ErrorKind::NotFound.into())),
+            },
+        }
+    }
+
+    fn put(&mut self, path: &Path, node: &FileNode, link: Option<&OsStr>) -> Result<(), AssembleError> {
+        let put = self.sink.entry(path, node, link, &Xattrs::new());
+        put.map_err(AssembleError::io("write", path))
+    }
+
+    fn file(&mut self, path: &Path, meta: &Meta, content: &Content) -> Result<(), AssembleError> {
+        let source = match content {
+            Content::Bytes(bytes) => {
+                self.put(path, &file_node(FileKind::File, meta, bytes.len() as u64), None)?;
+                return self.sink.data(bytes).map_err(AssembleError::io("write", path));
+            }
+            Content::Stored(source) | Content::Copied(source) => source,
+            // The layer has none.
+            Content::Member(..) => return Ok(()),
+        };
+        let mut file = File::open(source).map_err(AssembleError::read(source))?;
+        let size = file.metadata().map_err(AssembleError::read(source))?.len();
+        self.put(path, &file_node(FileKind::File, meta, size), None)?;
+        let mut left = size;
+        while left > 0 {
+            let count = file.read(&mut self.buffer).map_err(AssembleError::read(source))?;
+            if count == 0 {
+                break;
+            }
+            left = left.saturating_sub(count as u64);
+            self.sink
+                .data(&self.buffer[..count])
+                .map_err(AssembleError::io("write", path))?;
+        }
+        Ok(())
+    }
+}
+
+fn file_node(kind: FileKind, meta: &Meta, size: u64) -> FileNode {
+    FileNode {
+        kind,
+        mode: meta.mode,
+        uid: meta.uid,
+        gid: meta.gid,
+        size,
+        mtime: Timestamp {
+            secs: meta.mtime,
+            nanos: 0,
+        },
+        rdev: 0,
+        nlink: 1,
+        dev: 0,
+        ino: 0,
+    }
+}
