@@ -87,15 +87,15 @@ pub fn write_tar_of<E: From<LayerError> + Send>(
         };
         let mut tar = TarWriter::unhashed(chunks, options);
         let fed = feed(&mut tar);
-        // Ends the hashing thread too.
-        let finished = tar.finish().map_err(stream_error);
+        // Dropping the output ends the hashing thread.
+        let finished = tar.finish().map(|(_, summary)| summary);
         let hashed = hashing
             .join()
             .unwrap_or_else(|_| Err(stream_error(io::Error::other("hashing stopped"))));
         // An output that failed is why the rest could not go on.
         let (diff_id, _) = hashed?;
         fed?;
-        let (_, summary) = finished?;
+        let summary = finished.map_err(stream_error)?;
         Ok(TarSummary { diff_id, ..summary })
     })
 }
