@@ -18,6 +18,8 @@ use thiserror::Error;
 use crate::index::{IndexError, Package, PackageId, PackageIndex};
 use crate::relation::Relation;
 
+mod explain;
+
 /// A set that cannot be installed.
 #[derive(Debug, Error)]
 pub enum ResolveError {
@@ -30,7 +32,7 @@ pub enum ResolveError {
     /// No choice fulfils everything.
     #[error("the packages cannot be installed together:\n{explanation}")]
     Unsatisfiable {
-        /// A tree of what needs or excludes what, in several lines.
+        /// What needs or excludes what, in several lines.
         explanation: String,
     },
     /// The index itself is wrong.
@@ -74,13 +76,12 @@ pub fn resolve(index: &PackageIndex, wanted: &[&str]) -> Result<Vec<PackageId>, 
             packages.sort_by_key(|id| index.package(*id).name());
             Ok(packages)
         }
-        Err(UnsolvableOrCancelled::Unsolvable(conflict)) => Err(ResolveError::Unsatisfiable {
-            explanation: conflict
-                .display_user_friendly(&solver)
-                .to_string()
-                .trim_end()
-                .to_owned(),
-        }),
+        Err(UnsolvableOrCancelled::Unsolvable(conflict)) => {
+            let in_words = explain::explain(&Universe::new(index), wanted)?;
+            let by_solver = || conflict.display_user_friendly(&solver).to_string();
+            let explanation = in_words.unwrap_or_else(by_solver).trim_end().to_owned();
+            Err(ResolveError::Unsatisfiable { explanation })
+        }
         Err(UnsolvableOrCancelled::Cancelled(_)) => Err(ResolveError::Unsatisfiable {
             explanation: "the search was given up".to_owned(),
         }),
@@ -189,7 +190,7 @@ impl<'a> Universe<'a> {
         for relation in alternatives {
             for id in self.choices(relation) {
                 if seen.insert(id) {
-                    sets.push(self.version_set(self.number_of(id), true, relation.to_string()));
+                    sets.push(self.version_set(self.number_of(id), true, self.restriction(relation, id)));
                 }
             }
         }
@@ -202,6 +203,16 @@ impl<'a> Universe<'a> {
                 VersionSetUnionId(pool.unions.len() as u32 - 1).into()
             }
         }
+    }
+
+    /// What stands behind a package's name in the solver's account of a requirement:
+    /// the version, or the name that it provides.
+    fn restriction(&self, relation: &Relation<'_>, id: PackageId) -> String {
+        if relation.name != self.index.package(id).name() {
+            return format!("as {relation}");
+        }
+        let shown = relation.to_string();
+        shown[relation.name.len()..].trim_start().to_owned()
     }
 
     /// A version set without candidates, shown as the relation that nothing meets.
@@ -225,7 +236,8 @@ impl<'a> Universe<'a> {
             for other in self.choices(&conflict) {
                 // A package never conflicts with itself (Policy 7.4).
                 if other != id {
-                    let set = self.version_set(self.number_of(other), false, format!("not {conflict}"));
+                    let set =
+                        self.version_set(self.number_of(other), false, self.restriction(&conflict, other));
                     known.constrains.push(set);
                 }
             }
@@ -414,14 +426,43 @@ mod tests {
         ]);
         assert_eq!(names(&index, &["a", "b"]).unwrap(), ["a", "b", "y"]);
         let error = names(&index, &["b", "x"]).unwrap_err().to_string();
-        assert!(error.contains('b') && error.contains('x'), "{error}");
+        assert!(
+            error.contains("`b` 1 excludes `x`, and so `x` 1; `b` is asked for; `x` is asked for"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn explains_what_lies_deeper() {
+        let index = index(&[
+            ("a", "Depends: b"),
+            ("b", "Depends: nowhere | nothing"),
+            ("c", "Depends: d | e"),
+            ("d", "Conflicts: f"),
+            ("e", "Conflicts: f"),
+            ("f", ""),
+        ]);
+        let error = names(&index, &["a"]).unwrap_err().to_string();
+        assert!(
+            error.contains("`b` 1 needs `nowhere` or `nothing`, which no suite has; `b` is needed by `a`, which is asked for"),
+            "{error}"
+        );
+        // Where there is a choice, the solver's tree tells it.
+        let error = names(&index, &["c", "f"]).unwrap_err().to_string();
+        assert!(
+            error.contains("incompatible") && !error.contains("d d"),
+            "{error}"
+        );
     }
 
     #[test]
     fn says_what_is_missing() {
         let index = index(&[("a", "Depends: b (>= 2)"), ("b", "")]);
         let error = names(&index, &["a"]).unwrap_err().to_string();
-        assert!(error.contains("b (>= 2)"), "{error}");
+        assert!(
+            error.contains("`a` 1 needs `b (>= 2)`, but `b` is there as 1; `a` is asked for"),
+            "{error}"
+        );
         assert!(matches!(
             names(&index, &["zz"]),
             Err(ResolveError::Missing { .. })
