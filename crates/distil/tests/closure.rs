@@ -97,6 +97,20 @@ impl World {
     }
 }
 
+impl World {
+    /// Takes over what another store downloaded.
+    fn share_downloads(&self, other: &World) {
+        let (from, to) = (other.path("store/downloads"), self.path("store/downloads"));
+        if from.exists() {
+            self.own();
+            self.ok(&["images"]);
+            let status = Command::new("cp").arg("-a").args([from, to]).status();
+            assert!(status.unwrap().success());
+            self.own();
+        }
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         // Files of subordinate ids can be deleted by the program only.
@@ -306,6 +320,9 @@ fn owner_mode_and_what_stays_behind() {
     assert_ne!(mode("root/usr/lib/x86_64-linux-gnu/libc.so.6"), 0o500);
 }
 
+/// Said where no archive of packages can be used.
+const UNREACHABLE: [&str; 2] = ["cannot be reached", "cannot be downloaded"];
+
 const CURL: &str = "FROM deb:bookworm/curl,ca-certificates AS build
 FROM scratch
 COPY --closure --from=build /usr/bin/curl /
@@ -314,7 +331,11 @@ ENTRYPOINT [\"/usr/bin/curl\"]
 
 #[test]
 fn curl_of_debian_packages_runs_in_an_empty_image() {
-    for world in worlds() {
+    let worlds = worlds();
+    for world in &worlds {
+        if !std::ptr::eq(world, &worlds[0]) {
+            world.share_downloads(&worlds[0]);
+        }
         world.dockerfile(CURL);
         let output = world.command(&[
             "build",
@@ -325,8 +346,7 @@ fn curl_of_debian_packages_runs_in_an_empty_image() {
             "context",
         ]);
         let progress = shown(&output);
-        let unreachable = ["cannot be reached", "cannot be downloaded"];
-        if !output.status.success() && unreachable.iter().any(|words| progress.contains(words)) {
+        if !output.status.success() && UNREACHABLE.iter().any(|words| progress.contains(words)) {
             println!("skipped: no Debian archive can be used");
             return;
         }
@@ -348,4 +368,55 @@ fn curl_of_debian_packages_runs_in_an_empty_image() {
             assert!(!files.contains(&path.to_owned()), "{path}");
         }
     }
+}
+
+/// Compiles a program for musl and a library of its own into `context/stage`, with the headers and the library of the
+/// folder `musl`. False where there is no compiler.
+fn compile_for_musl(world: &World) -> bool {
+    let lib = "context/stage/usr/lib/x86_64-linux-musl";
+    fs::create_dir_all(world.path(lib)).unwrap();
+    fs::create_dir_all(world.path("context/stage/usr/bin")).unwrap();
+    fs::write(world.path("own.c"), "int own(void) { return 42; }").unwrap();
+    let program =
+        "#include <stdio.h>\nint own(void);\nint main(void) { return printf(\"own %d\\n\", own()) < 0; }";
+    fs::write(world.path("tool.c"), program).unwrap();
+    let compile = |arguments: &str| {
+        let arguments = arguments.split_whitespace();
+        let output = Command::new("gcc")
+            .current_dir(world.directory.path())
+            .args(arguments)
+            .output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let start = "musl/usr/lib/x86_64-linux-musl";
+    compile(&format!(
+        "-shared -fPIC -nostdlib -Wl,-soname,libown.so -o {lib}/libown.so own.c"
+    )) && compile(&format!(
+        "-fPIE -pie -fno-stack-protector -nostdinc -isystem musl/usr/include/x86_64-linux-musl -nostdlib -o \
+             context/stage/usr/bin/tool tool.c {start}/Scrt1.o {start}/crti.o {lib}/libown.so \
+             -Lmusl/lib/x86_64-linux-musl -l:libc.so {start}/crtn.o -Wl,-dynamic-linker,/lib/ld-musl-x86_64.so.1"
+    ))
+}
+
+#[test]
+fn a_program_for_musl_runs_in_an_empty_image() {
+    let world = World::new(None);
+    world.dockerfile("FROM deb:bookworm/musl-dev AS packages\nFROM scratch\nCOPY --from=packages / /\n");
+    let output = world.command(&["build", "-o", "type=local,dest=musl", "context"]);
+    let progress = shown(&output);
+    if !output.status.success() && UNREACHABLE.iter().any(|words| progress.contains(words)) {
+        println!("skipped: no Debian archive can be used");
+        return;
+    }
+    assert!(output.status.success(), "{progress}");
+    if !world.path("musl/lib/ld-musl-x86_64.so.1").is_symlink() || !compile_for_musl(&world) {
+        println!("skipped: there is no gcc for x86-64");
+        return;
+    }
+    let progress = world.build(
+        "FROM deb:bookworm/musl AS build\nCOPY stage /\nFROM scratch\nCOPY --closure --from=build /usr/bin/tool /\n\
+         CMD [\"/usr/bin/tool\"]\n",
+    );
+    assert!(progress.contains("/etc/ld-musl-x86_64.path"), "{progress}");
+    assert_eq!(world.ok(&["run", "made"]), "own 42\n");
 }

@@ -57,12 +57,20 @@ pub(crate) struct RunArgs {
     pub(crate) hostname: Option<String>,
     #[command(flatten)]
     pub(crate) bases: BasesArgs,
-    /// Image by name or ID
-    #[arg(value_name = "IMAGE")]
-    pub(crate) image: String,
-    /// Arguments for the program, or the program where the image has no entrypoint
-    #[arg(value_name = "ARG", trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) args: Vec<String>,
+    /// Image by name or ID, then arguments for the program, or the program where the image has no entrypoint
+    // One list, for whatever follows the image is the program's, `--help` and `--version` included.
+    #[arg(value_names = ["IMAGE", "ARG"], num_args = 1.., required = true, trailing_var_arg = true)]
+    words: Vec<String>,
+}
+
+impl RunArgs {
+    fn image(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
+    }
+
+    fn arguments(&self) -> &[String] {
+        self.words.get(1..).unwrap_or_default()
+    }
 }
 
 /// Runs the program and ends with its exit code; docker's 125, 126 and 127 where it could not run.
@@ -118,16 +126,16 @@ fn image(
     args: &RunArgs,
 ) -> Result<(Vec<LayerId>, ImageConfig), CliError> {
     let store = engine.store();
-    if let Ok(image) = store.images().resolve(&args.image) {
+    if let Ok(image) = store.images().resolve(args.image()) {
         let wanted: Vec<Resource> = image.layers.iter().map(|layer| Resource::Layer(*layer)).collect();
         if store.hold(&wanted).map_err(store_error)? {
             return Ok((image.layers.clone(), read_config(store, &image)?));
         }
     }
     let reference: Reference = args
-        .image
+        .image()
         .parse()
-        .map_err(|error| CliError::failed(format!("`{}` is no image name: {error}", args.image)))?;
+        .map_err(|error| CliError::failed(format!("`{}` is no image name: {error}", args.image())))?;
     let request = ImageRequest {
         reference,
         platform: Platform::host(),
@@ -177,10 +185,10 @@ fn spec(
         Some(program) => vec![program.into()],
         None => container.entrypoint.iter().map(OsString::from).collect(),
     };
-    if args.args.is_empty() && args.entrypoint.is_none() {
+    if args.arguments().is_empty() && args.entrypoint.is_none() {
         command.extend(container.cmd.iter().map(OsString::from));
     }
-    command.extend(args.args.iter().map(OsString::from));
+    command.extend(args.arguments().iter().map(OsString::from));
     if command.is_empty() {
         return Err(CliError::failed("the image names no program").hint("write the program after the image"));
     }

@@ -40,6 +40,22 @@ fn exit_codes_are_dockers() {
 }
 
 #[test]
+fn what_follows_the_image_is_the_programs() {
+    let Some(world) = world() else { return };
+    for flag in ["--version", "--help", "-it", "--"] {
+        let outcome = world.distil(["run", "--entrypoint", "echo", "app", flag, "x"]);
+        assert_eq!(outcome.stdout, format!("{flag} x\n"), "{outcome:?}");
+    }
+    let help = world.ok("run --help");
+    assert!(
+        help.contains("Usage: distil run [OPTIONS] <IMAGE> [ARG]..."),
+        "{help}"
+    );
+    assert!(world.fails("run --nonsense app", 2).contains("--nonsense"));
+    assert!(world.fails("run", 2).contains("IMAGE"));
+}
+
+#[test]
 fn options_reach_the_program() {
     let Some(world) = world() else { return };
     world.write("mounted/f", "from the host\n");
