@@ -51,8 +51,8 @@ fn what_follows_the_image_is_the_programs() {
         help.contains("Usage: distil run [OPTIONS] <IMAGE> [ARG]..."),
         "{help}"
     );
-    assert!(world.fails("run --nonsense app", 2).contains("--nonsense"));
-    assert!(world.fails("run", 2).contains("IMAGE"));
+    assert!(world.fails("run --nonsense app", 125).contains("--nonsense"));
+    assert!(world.fails("run", 125).contains("IMAGE"));
 }
 
 #[test]
