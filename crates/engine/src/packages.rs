@@ -297,3 +297,51 @@ fn select(request: &PackageRequest, indexes: &Indexes) -> Result<Selection, Prob
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(source: &str, platform: &str) -> String {
+        let source = source.parse().unwrap();
+        PackageRequest::new(source, &platform.parse().unwrap(), false).unwrap_err()
+    }
+
+    #[test]
+    fn suites_and_platforms_are_checked_without_an_archive() {
+        for (source, platform, part) in [
+            (
+                "deb:bullseye/hello",
+                "linux/amd64",
+                "there are bookworm and trixie",
+            ),
+            ("deb:stable/hello", "linux/amd64", "write `deb:trixie/hello`"),
+            ("deb:oldstable/hello", "linux/amd64", "write `deb:bookworm/hello`"),
+            (
+                "deb:bookworm-security/hello",
+                "linux/amd64",
+                "write `deb:bookworm/hello`",
+            ),
+            ("deb:trixie/hello", "linux/riscv64", "linux/amd64 and linux/arm64"),
+            ("deb:trixie/hello", "windows/amd64", "linux/amd64 and linux/arm64"),
+        ] {
+            let error = refused(source, platform);
+            assert!(error.contains(part), "{source} {platform}: {error}");
+        }
+    }
+
+    #[test]
+    fn one_order_of_packages_is_one_request() {
+        let request = |text: &str| {
+            let platform = "linux/arm64/v8".parse().unwrap();
+            PackageRequest::new(text.parse().unwrap(), &platform, false).unwrap()
+        };
+        let (one, other) = (
+            request("deb:trixie/bash,curl"),
+            request("deb:trixie/curl,bash,curl"),
+        );
+        assert_eq!(one.name(), other.name());
+        assert_eq!(one.spec().digest(), other.spec().digest());
+        assert!(one.spec().merged_usr && !request("deb:bookworm/bash").spec().merged_usr);
+    }
+}

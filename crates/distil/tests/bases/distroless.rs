@@ -61,7 +61,8 @@ fn foreign_and_own(world: &World) {
             continue;
         }
         world.write("Dockerfile", &format!("FROM {base}\n"));
-        world.distil(&["build", "-t", "made", flags, "context"]);
+        let progress = world.distil(&["build", "-t", "made", flags, "context"]);
+        assert!(!progress.contains("WARNING"), "{progress}");
         let architecture = world.distil(&["inspect", "--format", "{{.Architecture}}", "made"]);
         assert_eq!(architecture.trim(), wanted, "{base} {flags}");
     }

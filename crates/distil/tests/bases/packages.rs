@@ -68,6 +68,9 @@ fn stays_until_pull(world: &World) {
     } else {
         println!("skipped: `strace` is not installed");
     }
+    // Looked up again the packages are the same, and so is everything made of them.
+    let again = world.build(&["--pull"]);
+    assert_eq!(again.matches("CACHED").count(), 2, "{again}");
     let nowhere = ["--mirror", "http://127.0.0.1:9/debian"];
     world.build(&[&nowhere[..], &["--no-cache"]].concat());
     let pull = [&["build", "--pull"], &nowhere[..], &["context"]].concat();
