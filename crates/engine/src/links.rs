@@ -1,7 +1,5 @@
 //! What earlier runs of a copy wrote, so that the next run can link the files that did not change.
 
-use std::sync::Arc;
-
 use distil_oci::Digest;
 use distil_rootfs::LinkSource;
 use distil_snapshot::Snapshotter;
@@ -24,7 +22,7 @@ pub(crate) fn find(snapshotter: &Snapshotter, copy: &Digest) -> Option<LinkSourc
     let manifest = snapshotter.manifest(layer)?;
     Some(LinkSource {
         dir: snapshotter.layer_dir(layer),
-        manifest: Arc::new(manifest),
+        manifest,
     })
 }
 

@@ -26,6 +26,6 @@ pub use copy::copy_tree;
 pub use error::LayerError;
 pub use links::LinkGroups;
 pub use settle::{Settled, settle, settle_copy};
-pub use tree::{write_tar, write_tar_of};
+pub use tree::{write_tar, write_tar_of, write_tree};
 pub use unpack::{UnpackOptions, Unpacked, unpack};
 pub use writer::{TarOptions, TarSummary, TarWriter};

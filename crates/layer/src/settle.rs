@@ -14,8 +14,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use distil_rootfs::{Dir, DirTree, Entry, FileKind, MergedTree, Node, Tree};
+use distil_rootfs::{Dir, DirTree, Entry, FileKind, LayerManifest, MergedTree, Node, Tree};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
@@ -48,23 +49,30 @@ pub struct Settled {
 ///
 /// Nothing may be mounted on it or write to it. `links` are its hard links where they are known;
 /// else they are found by inode, which is right only for a directory that one process or mount
-/// wrote from scratch. Done twice, the second time changes nothing.
-pub fn settle(dir: &Path, lower: &MergedTree, links: Option<&LinkGroups>) -> Result<Settled, LayerError> {
-    run(dir, lower, links, false)
+/// wrote from scratch. `files` is what copies recorded that alone wrote files to it: these files are
+/// not looked at again. Done twice, the second time changes nothing.
+pub fn settle(
+    dir: &Path,
+    lower: &MergedTree,
+    links: Option<&LinkGroups>,
+    files: Option<Arc<LayerManifest>>,
+) -> Result<Settled, LayerError> {
+    run(&DirTree::open(dir)?.with_files(files), dir, lower, links, false)
 }
 
 /// Turns `dir`, a changed copy of all of `lower`, into a layer on top of it.
 pub fn settle_copy(dir: &Path, lower: &MergedTree) -> Result<Settled, LayerError> {
-    run(dir, lower, None, true)
+    run(&DirTree::open(dir)?, dir, lower, None, true)
 }
 
 fn run(
+    tree: &DirTree,
     dir: &Path,
     lower: &MergedTree,
     links: Option<&LinkGroups>,
     copy: bool,
 ) -> Result<Settled, LayerError> {
-    let top = DirTree::open(dir)?.root()?;
+    let top = tree.root()?;
     let fd = rustix::fs::open(dir, dir_flags(), Mode::empty()).map_err(at("open", Path::new("/")))?;
     let mut walk = Walk {
         path: PathBuf::new(),

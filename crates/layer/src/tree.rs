@@ -47,11 +47,25 @@ pub fn write_tar(
     options: TarOptions,
     out: impl Write + Send,
 ) -> Result<TarSummary, LayerError> {
+    write_tree(&DirTree::open(dir)?, links, options, out)
+}
+
+/// [`write_tar`] of a layer directory that is open, and may know files of its layer
+/// ([`DirTree::with_files`]).
+///
+/// # Errors
+/// As [`write_tar`].
+pub fn write_tree(
+    tree: &DirTree,
+    links: &LinkGroups,
+    options: TarOptions,
+    out: impl Write + Send,
+) -> Result<TarSummary, LayerError> {
     let targets = links.targets();
     let (sender, receiver) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
         let hashing = scope.spawn(move || hash(&receiver, out));
-        let walked = walk(dir, options, Readers::new(scope, &targets), sender);
+        let walked = walk(tree, options, Readers::new(scope, &targets), sender);
         let hashed = hashing
             .join()
             .unwrap_or_else(|_| Err(stream_error(io::Error::other("hashing stopped"))));
@@ -101,12 +115,11 @@ pub fn write_tar_of<E: From<LayerError> + Send>(
 }
 
 fn walk(
-    dir: &Path,
+    tree: &DirTree,
     options: TarOptions,
     readers: Readers<'_, '_>,
     sender: SyncSender<Piece>,
 ) -> Result<TarSummary, LayerError> {
-    let tree = DirTree::open(dir)?;
     let chunks = Chunks {
         sender,
         chunk: Vec::new(),

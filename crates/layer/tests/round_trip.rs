@@ -205,7 +205,7 @@ fn check(places: &Places, copy: &Path, lower: &MergedTree) {
     let merged = MergedTree::open(&layers).expect("opens");
     assert_eq!(picture(&merged), wanted, "the layer on its lower");
 
-    let again = settle(copy, lower, Some(&settled.links)).expect("settles");
+    let again = settle(copy, lower, Some(&settled.links), None).expect("settles");
     assert_eq!(again, settled, "a settled layer stays as it is");
     let tar = tar_of(copy, &settled.links);
     assert_eq!(tar_of(copy, &settled.links), tar, "the same bytes again");
@@ -261,7 +261,7 @@ fn the_tar_program_reads_what_is_written() {
     std::os::unix::fs::lchown(layer.join(&long), Some(4_000_000), Some(5)).expect("chown");
     std::os::unix::fs::symlink("etc/passwd", layer.join("link")).expect("links");
     let lower = MergedTree::open::<PathBuf>(&[]).expect("opens");
-    let settled = settle(&layer, &lower, None).expect("settles");
+    let settled = settle(&layer, &lower, None, None).expect("settles");
     assert_eq!((settled.size, settled.inodes), (3022, 4));
     let archive = places.root.join("layer.tar");
     fs::write(&archive, tar_of(&layer, &settled.links)).expect("writes");
@@ -345,7 +345,7 @@ fn deletions_and_unchanged_copies_are_settled() {
             .expect("mknod");
     }
     let lower = MergedTree::open(&[&lower]).expect("opens");
-    let settled = settle(&upper, &lower, None).expect("settles");
+    let settled = settle(&upper, &lower, None, None).expect("settles");
     assert_eq!(
         fs::metadata(upper.join("opaque")).expect("stat").mtime_nsec(),
         time,

@@ -11,6 +11,7 @@
 //! the directory below it.
 
 pub mod archive;
+mod by_name;
 pub mod content;
 mod copy;
 pub mod ignore;
@@ -26,6 +27,7 @@ mod tree;
 mod upper;
 pub mod users;
 
+pub use by_name::ByName;
 pub use copy::{
     ChangeSink, Conflict, CopyReport, CopySpec, FileMode, LayerManifest, LinkSource, ManifestEntry,
     ManifestError, ModeError, SymbolicMode, source_selector,
@@ -35,5 +37,7 @@ pub use node::{FileKind, Node, Owner, Timestamp, Xattrs};
 pub use ownership::{IdMap, IdRange, NativeOwnership, Ownership};
 pub use root_dir::RootDir;
 pub use sys::xattrs_fd;
-pub use tree::{Dir, DirTree, EmptyTree, Entry, Filter, FilteredTree, MergedTree, Tree, TreeError};
+pub use tree::{
+    Dir, DirTree, EmptyTree, Entry, Filter, FilteredTree, ListedTree, MergedTree, Tree, TreeError,
+};
 pub use upper::{MkdirSpec, MkfileSpec, OpaqueXattr, RmSpec, SymlinkSpec, Upper, UpperError, UpperOptions};

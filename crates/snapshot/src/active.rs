@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use distil_layer::{LinkGroups, Settled, TarSummary, Unpacked, copy_tree, settle, settle_copy};
@@ -31,7 +32,8 @@ pub struct CommitOptions {
     /// The layer's tar, when a [`distil_layer::TarWriter`] was the sink of the only copy into
     /// it: nothing is walked or hashed again then.
     pub tar: Option<TarSummary>,
-    /// What copies recorded of the regular files, for later links to them.
+    /// What copies recorded of the regular files, for later links to them. Only for a layer to
+    /// which nothing but these copies wrote files: they are not looked at again.
     pub manifest: Option<LayerManifest>,
 }
 
@@ -152,7 +154,8 @@ impl ActiveSnapshot {
         let CommitOptions { tar, manifest } = options;
         remove(&self.dir.join("work"))?;
         remove(&self.dir.join("empty"))?;
-        if let Some(manifest) = manifest {
+        let manifest = manifest.map(Arc::new);
+        if let Some(manifest) = &manifest {
             self.write("manifest", &manifest.encode())?;
         }
         let (diff_id, tar_size) = tar.as_ref().map(|tar| (tar.diff_id, tar.size)).unzip();
@@ -162,7 +165,7 @@ impl ActiveSnapshot {
                 inodes: tar.entries,
                 links: tar.links,
             },
-            None => self.settle()?,
+            None => self.settle(manifest.clone())?,
         };
         let info = LayerInfo {
             id: self.id,
@@ -173,7 +176,13 @@ impl ActiveSnapshot {
             id_map: self.snapshotter.options().id_map.clone(),
             base: None,
         };
-        self.finish(info, &settled.links)
+        let snapshotter = self.snapshotter.clone();
+        let info = self.finish(info, &settled.links)?;
+        if let Some(manifest) = manifest {
+            // Its diff ID is mostly asked for next.
+            snapshotter.keep_manifest(info.id, manifest);
+        }
+        Ok(info)
     }
 
     pub(crate) fn commit_imported(
@@ -207,11 +216,11 @@ impl ActiveSnapshot {
         &self.snapshotter
     }
 
-    fn settle(&self) -> Result<Settled, SnapshotError> {
+    fn settle(&self, files: Option<Arc<LayerManifest>>) -> Result<Settled, SnapshotError> {
         let lower = self.snapshotter.tree(&self.lower)?;
         let upper = self.upper_dir();
         if !self.copied.load(Ordering::Acquire) {
-            return settle(&upper, &lower, None).map_err(in_layer(self.id));
+            return settle(&upper, &lower, None, files).map_err(in_layer(self.id));
         }
         let copy = self.dir.join("copy");
         let settled = settle_copy(&copy, &lower).map_err(in_layer(self.id))?;

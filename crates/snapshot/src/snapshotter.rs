@@ -88,6 +88,8 @@ struct Inner {
     native: Mutex<Option<bool>>,
     /// Layers that are held and have the right id map.
     checked: Mutex<HashSet<LayerId>>,
+    /// Of the layer that was made last.
+    manifest: Mutex<Option<(LayerId, Arc<LayerManifest>)>>,
 }
 
 impl std::fmt::Debug for Snapshotter {
@@ -112,6 +114,7 @@ impl Snapshotter {
                 options,
                 native: Mutex::new(native),
                 checked: Mutex::new(HashSet::new()),
+                manifest: Mutex::default(),
             }),
         }
     }
@@ -246,9 +249,15 @@ impl Snapshotter {
 
     /// What was recorded of the regular files when the layer was made; `None` for layers of
     /// processes and of imports, or when it cannot be read.
-    pub fn manifest(&self, layer: LayerId) -> Option<LayerManifest> {
-        let bytes = fs::read(self.inner.store.layers().path(layer).join("manifest")).ok()?;
-        LayerManifest::decode(&bytes).ok()
+    pub fn manifest(&self, layer: LayerId) -> Option<Arc<LayerManifest>> {
+        match &*locked(&self.inner.manifest) {
+            Some((id, manifest)) if *id == layer => Some(Arc::clone(manifest)),
+            _ => read_manifest(&self.inner.store.layers().path(layer)),
+        }
+    }
+
+    pub(crate) fn keep_manifest(&self, layer: LayerId, manifest: Arc<LayerManifest>) {
+        *locked(&self.inner.manifest) = Some((layer, manifest));
     }
 
     /// The layer's hard links.
@@ -345,6 +354,12 @@ impl Snapshotter {
         remove(&dir)?;
         answer
     }
+}
+
+/// The manifest beside a layer's directory.
+pub(crate) fn read_manifest(layer: &Path) -> Option<Arc<LayerManifest>> {
+    let bytes = fs::read(layer.join("manifest")).ok()?;
+    LayerManifest::decode(&bytes).ok().map(Arc::new)
 }
 
 pub(crate) fn remove(path: &Path) -> Result<(), SnapshotError> {

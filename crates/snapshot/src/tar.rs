@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use distil_layer::{
-    Compression, LayerError, LinkGroups, TarOptions, TarSummary, compress, decompress, write_tar,
+    Compression, LayerError, LinkGroups, TarOptions, TarSummary, compress, decompress, write_tree,
 };
 use distil_oci::{DiffId, Digest, VerifyingReader, media_type};
+use distil_rootfs::DirTree;
 use distil_store::{BlobProducer, LayerBlob, LayerId, LayerInfo, LockMode, Resource, Store, StoreError};
 
 use crate::error::{in_layer, io_error};
+use crate::snapshotter::read_manifest;
 use crate::{SnapshotError, Snapshotter};
 
 impl Snapshotter {
@@ -52,7 +54,9 @@ impl Snapshotter {
 
     fn hash(&self, layer: LayerId, options: TarOptions) -> Result<TarSummary, SnapshotError> {
         self.check_inside()?;
-        write_tar(&self.layer_dir(layer), &self.links(layer)?, options, io::sink()).map_err(in_layer(layer))
+        let files = self.manifest(layer);
+        let tree = DirTree::open(&self.layer_dir(layer))?.with_files(files);
+        write_tree(&tree, &self.links(layer)?, options, io::sink()).map_err(in_layer(layer))
     }
 
     /// Lets the store hand out the tars of layers as blobs, named by diff ID.
@@ -247,11 +251,19 @@ fn tar_reader(store: &Store, origin: &Origin) -> Result<TarReader, StoreError> {
     let (reader, writer) = io::pipe().map_err(|error| failed("make a pipe for", error))?;
     // The handle keeps the layer until the tar is written.
     let (store, fs) = (store.clone(), dir.join("fs"));
+    let files = read_manifest(&dir);
     let thread = thread::Builder::new()
         .name("layer tar".to_owned())
         .spawn(move || {
             let _held = store;
-            write_tar(&fs, &links, options, BufWriter::with_capacity(256 << 10, writer)).map(drop)
+            let tree = DirTree::open(&fs)?.with_files(files);
+            write_tree(
+                &tree,
+                &links,
+                options,
+                BufWriter::with_capacity(256 << 10, writer),
+            )
+            .map(drop)
         });
     Ok(TarReader {
         reader,

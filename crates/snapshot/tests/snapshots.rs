@@ -6,7 +6,6 @@ use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use distil_layer::{Compression, TarOptions, TarWriter, decompress};
 use distil_oci::{DiffId, Digest};
@@ -306,10 +305,7 @@ fn a_copy_links_to_an_earlier_layer() {
     let manifest = place.snapshotter.manifest(first.id).expect("kept");
     let dir = place.snapshotter.layer_dir(first.id);
     fs::write(context.join("dir/3"), b"changed").expect("writes");
-    let (second, linked) = copy(Some(LinkSource {
-        dir,
-        manifest: Arc::new(manifest),
-    }));
+    let (second, linked) = copy(Some(LinkSource { dir, manifest }));
     assert!(linked >= 48, "{linked} files linked");
     let second_diff = second.diff_id.expect("hashed");
     place
@@ -325,6 +321,19 @@ fn a_copy_links_to_an_earlier_layer() {
             .ino()
     };
     assert_eq!(inode(first.id), inode(second.id));
+
+    // What is known of the files only spares looking at them.
+    for layer in [&first, &second] {
+        let known = place
+            .snapshotter
+            .clamped_diff_id(layer.id, i64::MAX)
+            .expect("hashes");
+        let dir = place.snapshotter.layer_dir(layer.id);
+        fs::remove_file(dir.with_file_name("manifest")).expect("removes");
+        let store = place.snapshotter.store();
+        let bytes = store.blobs().read(&known.0).expect("the same bytes again");
+        assert_eq!(Some(bytes.len() as u64), layer.tar_size);
+    }
 }
 
 /// What a process could do in a root.

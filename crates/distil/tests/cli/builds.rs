@@ -273,3 +273,30 @@ fn source_date_epoch_makes_equal_images() {
         "2023-11-14 22:13:20 +0000 UTC\n"
     );
 }
+
+#[test]
+fn unchanged_files_are_linked_only_where_nothing_else_wrote_them() {
+    let Some(world) = World::new() else { return };
+    let archive = |files: &[(&str, &str)]| {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, text) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, name, text.as_bytes()).unwrap();
+        }
+        std::fs::write(world.path("context/b.tar"), archive.into_inner().unwrap()).unwrap();
+    };
+    let output = || {
+        world.build("FROM scratch\nADD a b.tar c /d/\n", "-q -o out");
+        ["a", "c"].map(|name| world.read(&format!("out/d/{name}")))
+    };
+    world.write("context/a", "from the context\n");
+    world.write("context/c", "first\n");
+    archive(&[("a", "from the archive\n"), ("c", "from the archive\n")]);
+    assert_eq!(output(), ["from the archive\n", "first\n"]);
+    archive(&[("x", "another\n")]);
+    assert_eq!(output(), ["from the context\n", "first\n"]);
+    world.write("context/c", "second\n");
+    assert_eq!(output(), ["from the context\n", "second\n"]);
+}

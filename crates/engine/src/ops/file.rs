@@ -9,13 +9,13 @@ use distil_llb::pb::file_action::Kind;
 use distil_oci::Digest;
 use distil_rootfs::content::FileDigests;
 use distil_rootfs::{
-    Conflict, CopyReport, CopySpec, FileMode, LinkSource, MkdirSpec, MkfileSpec, Owner, RmSpec, SymbolicMode,
-    SymlinkSpec, Timestamp, Tree, TreeError, UpperError, content, users,
+    Conflict, CopyReport, CopySpec, FileMode, LinkSource, ListedTree, MkdirSpec, MkfileSpec, Owner, RmSpec,
+    SymbolicMode, SymlinkSpec, Timestamp, Tree, TreeError, UpperError, content, users,
 };
 use distil_snapshot::{ActiveSnapshot, CommitOptions};
 use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource, ResultHandle};
 
-use super::{OpEnvironment, Output, cache_map, content_digest, package_copy, with_flag};
+use super::{OpEnvironment, Output, cache_map, package_copy, with_flag};
 use crate::cache_map::OpKey;
 use crate::links;
 
@@ -28,9 +28,20 @@ pub(super) struct FileOp {
     environment: Arc<OpEnvironment>,
     /// Numbers of the inputs that are Debian packages.
     packages: BTreeSet<i64>,
-    /// Digests of the files of an input, from computing its content key: what is linked from an earlier layer
-    /// need not be read again.
-    read: Mutex<BTreeMap<usize, Arc<FileDigests>>>,
+    /// What is known of the inputs while the operation is looked at and run.
+    seen: Mutex<BTreeMap<usize, Seen>>,
+}
+
+/// What is known of an input.
+#[derive(Clone)]
+struct Seen {
+    /// Its files, which are listed once.
+    tree: ListedTree,
+    /// Digests of its files, from computing its content key: what is linked from an earlier layer need not be
+    /// read again.
+    files: Option<Arc<FileDigests>>,
+    /// The content key, of an input that cannot change.
+    digest: Option<Digest>,
 }
 
 impl FileOp {
@@ -41,7 +52,7 @@ impl FileOp {
             key,
             environment,
             packages: BTreeSet::new(),
-            read: Mutex::default(),
+            seen: Mutex::default(),
         }
     }
 
@@ -50,8 +61,22 @@ impl FileOp {
         Self { packages, ..self }
     }
 
-    fn read(&self) -> MutexGuard<'_, BTreeMap<usize, Arc<FileDigests>>> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seen(&self) -> MutexGuard<'_, BTreeMap<usize, Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of input `index`, which is `output`.
+    fn input(&self, index: usize, output: &Output) -> Result<Seen, OpError> {
+        if let Some(seen) = self.seen().get(&index) {
+            return Ok(seen.clone());
+        }
+        let tree = output.tree(&self.environment.snapshotter)?;
+        let new = Seen {
+            tree: ListedTree::new(tree),
+            files: None,
+            digest: None,
+        };
+        Ok(self.seen().entry(index).or_insert(new).clone())
     }
 }
 
@@ -80,17 +105,24 @@ impl Op for FileOp {
         let Some(selector) = &key.content else {
             return Ok(None);
         };
-        let tree = Output::of(result).tree(&self.environment.snapshotter)?;
-        // They are of use only where an earlier run left something to link.
-        if !links::exists(&self.environment.store, &self.key.digest) {
-            return content_digest(key, tree.as_ref(), ctx.cancel());
+        let output = Output::of(result);
+        let tree = self.input(input, &output)?.tree;
+        let (digest, files) = with_flag(ctx.cancel(), |flag| {
+            // Digests of files are of use only where an earlier run left something to link.
+            if links::exists(&self.environment.store, &self.key.digest) {
+                return content::digest_paths_recording(&tree, selector, flag)
+                    .map(|(digest, files)| (digest, Some(Arc::new(files))))
+                    .map_err(OpError::failed);
+            }
+            let digest = content::digest_paths(&tree, selector, flag).map_err(OpError::failed)?;
+            Ok((digest, None))
+        })?;
+        let digest = Digest::from_bytes(digest);
+        if let Some(seen) = self.seen().get_mut(&input) {
+            seen.files = files;
+            seen.digest = matches!(output, Output::Layers(_)).then_some(digest);
         }
-        with_flag(ctx.cancel(), |flag| {
-            let (digest, files) =
-                content::digest_paths_recording(tree.as_ref(), selector, flag).map_err(OpError::failed)?;
-            self.read().insert(input, Arc::new(files));
-            Ok(Some(Digest::from_bytes(digest)))
-        })
+        Ok(Some(digest))
     }
 
     fn exec(&self, ctx: &OpContext, inputs: &[ResultHandle]) -> Result<Outputs, OpError> {
@@ -99,8 +131,11 @@ impl Op for FileOp {
             ctx,
             inputs: inputs.iter().map(Output::of).collect(),
             reports: BTreeMap::new(),
+            only_copies: true,
         };
-        run.all()
+        let outputs = run.all();
+        self.seen().clear();
+        outputs
     }
 }
 
@@ -119,6 +154,8 @@ struct Run<'a> {
     inputs: Vec<Output>,
     /// What was copied from each source; -1 is the empty root.
     reports: BTreeMap<i64, CopyReport>,
+    /// Nothing but copies of files wrote files to the layer.
+    only_copies: bool,
 }
 
 impl Run<'_> {
@@ -129,6 +166,8 @@ impl Run<'_> {
         let previous = links::find(&self.op.environment.snapshotter, &self.op.key.digest);
         for (at, action) in actions.iter().enumerate() {
             let active = self.start(action.input, &mut states)?;
+            // What was copied belongs to a layer each only as long as one is written at a time.
+            self.only_copies &= !states.iter().any(|state| matches!(state, State::Open(_)));
             self.apply(action, &active, &states, previous.as_ref())?;
             let output = usize::try_from(action.output).ok();
             if output.is_none() && self.goes_on(at) {
@@ -156,12 +195,15 @@ impl Run<'_> {
         let Some(selector) = self.op.key.inputs.get(input).and_then(|key| key.content.as_ref()) else {
             return Ok(None);
         };
-        let tree = self.inputs[input].tree(&self.op.environment.snapshotter)?;
+        let seen = self.op.input(input, &self.inputs[input])?;
+        if seen.digest.is_some() {
+            return Ok(seen.digest);
+        }
         let copied = self.reports.get(&(input as i64)).map(|report| &report.digests);
         with_flag(self.ctx.cancel(), |flag| {
             match copied {
-                Some(copied) => content::digest_paths_known(tree.as_ref(), selector, copied, flag),
-                None => content::digest_paths(tree.as_ref(), selector, flag),
+                Some(copied) => content::digest_paths_known(&seen.tree, selector, copied, flag),
+                None => content::digest_paths(&seen.tree, selector, flag),
             }
             .map(|digest| Some(Digest::from_bytes(digest)))
             .map_err(OpError::failed)
@@ -209,14 +251,15 @@ impl Run<'_> {
     fn commit(&mut self, active: ActiveSnapshot) -> Result<Output, OpError> {
         let mut layers = active.lower().to_vec();
         // Files of several sources have several manifests: such a layer is not linked from.
-        let mut manifests = self
+        let taken = self
             .reports
             .values_mut()
             .map(|report| std::mem::take(&mut report.manifest));
-        let manifest = match (manifests.next(), manifests.next()) {
-            (Some(manifest), None) if !manifest.is_empty() => Some(manifest),
-            _ => None,
-        };
+        let mut manifests: Vec<_> = taken.filter(|manifest| !manifest.is_empty()).collect();
+        let manifest = manifests
+            .pop()
+            .filter(|_| manifests.is_empty() && self.only_copies);
+        self.only_copies = true;
         let copied = manifest.is_some();
         let options = CommitOptions {
             manifest,
@@ -238,6 +281,7 @@ impl Run<'_> {
         previous: Option<&LinkSource>,
     ) -> Result<(), OpError> {
         let upper = active.view().map_err(OpError::failed)?;
+        self.only_copies &= matches!(action.action, Some(Kind::Copy(_) | Kind::Mkdir(_)));
         match &action.action {
             Some(Kind::Mkdir(mkdir)) => upper.mkdir(&MkdirSpec {
                 path: PathBuf::from(&mkdir.path),
@@ -269,7 +313,7 @@ impl Run<'_> {
                 let mut spec = self.copy_spec(copy)?;
                 spec.link_from = previous.cloned();
                 let input = usize::try_from(action.secondary_input).unwrap_or(usize::MAX);
-                spec.known = self.op.read().get(&input).cloned();
+                spec.known = self.op.seen().get(&input).and_then(|seen| seen.files.clone());
                 let input = usize::try_from(action.secondary_input).ok();
                 let input = input.and_then(|at| self.inputs.get(at));
                 let name = &self.op.name;
@@ -279,7 +323,7 @@ impl Run<'_> {
                     false => vec![spec],
                 };
                 let report = self.reports.entry(action.secondary_input).or_default();
-                return with_flag(self.ctx.cancel(), |flag| {
+                let copied = with_flag(self.ctx.cancel(), |flag| {
                     specs.into_iter().try_for_each(|mut spec| {
                         spec.cancel = Some(Arc::clone(flag));
                         upper
@@ -287,6 +331,8 @@ impl Run<'_> {
                             .map_err(|error| copy_failed(input, name, error))
                     })
                 });
+                self.only_copies &= !report.unpacked;
+                return copied;
             }
             None => return Err(OpError::failed("a file action of an unknown kind")),
         }
@@ -299,7 +345,7 @@ impl Run<'_> {
             return Output::Layers(Vec::new()).tree(snapshotter);
         };
         if let Some(output) = self.inputs.get(index) {
-            return output.tree(snapshotter);
+            return Ok(Arc::new(self.op.input(index, output)?.tree));
         }
         match states.get(index - self.inputs.len()) {
             Some(State::Done(output)) => output.tree(snapshotter),

@@ -333,9 +333,9 @@ fn digest_one(
         return Err(TreeError::NotFound { path }.into());
     };
     if entry.node.kind.is_file()
-        && let Some(known) = context.known(parent, name)
+        && let Some(known) = context.known(parent).and_then(|dir| dir.get(name))
     {
-        return Ok(known);
+        return Ok(*known);
     }
     let dir = match dir {
         Some(dir) => dir,
@@ -345,7 +345,7 @@ fn digest_one(
         digest_entry(dir.as_ref(), name, &entry.node, context.transferred, buffer)
     })?;
     if entry.node.kind.is_file() {
-        context.record(parent, name, digest);
+        context.record(parent, vec![(name.to_owned(), digest)]);
     }
     Ok(digest)
 }

@@ -21,6 +21,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use crate::by_name::ByName;
 use crate::tree::{Tree, TreeError};
 
 pub(crate) use file::{SMALL_FILE, hash_contents};
@@ -49,42 +50,36 @@ pub enum ContentError {
 #[derive(Clone, Debug, Default)]
 pub struct FileDigests {
     /// By directory, then by name.
-    dirs: HashMap<PathBuf, HashMap<OsString, [u8; 32]>>,
+    dirs: HashMap<PathBuf, ByName<[u8; 32]>>,
 }
 
 impl FileDigests {
-    /// The digest of the file `name` in the directory `dir` (absolute, no links in it).
+    /// The digests in the directory `dir` (absolute, no links in it), if there are any.
+    pub fn dir(&self, dir: &Path) -> Option<&ByName<[u8; 32]>> {
+        self.dirs.get(dir)
+    }
+
+    /// The digest of the file `name` in the directory `dir`.
     pub fn get(&self, dir: &Path, name: &OsStr) -> Option<[u8; 32]> {
-        self.dirs.get(dir)?.get(name).copied()
+        self.dir(dir)?.get(name).copied()
     }
 
-    /// Adds or replaces a digest.
-    pub fn insert(&mut self, dir: &Path, name: &OsStr, digest: [u8; 32]) {
+    /// Adds or replaces digests of files in `dir`.
+    pub fn extend(&mut self, dir: &Path, digests: Vec<(OsString, [u8; 32])>) {
         match self.dirs.get_mut(dir) {
-            Some(names) => names.insert(name.to_owned(), digest),
-            None => self
-                .dirs
-                .entry(dir.to_owned())
-                .or_default()
-                .insert(name.to_owned(), digest),
-        };
-    }
-
-    /// Adds all of `other`, which win.
-    pub fn extend(&mut self, other: FileDigests) {
-        for (dir, names) in other.dirs {
-            self.dirs.entry(dir).or_default().extend(names);
+            Some(names) => names.extend(digests),
+            None => self.dirs.entry(dir.to_owned()).or_default().extend(digests),
         }
     }
 
     /// Number of files.
     pub fn len(&self) -> usize {
-        self.dirs.values().map(HashMap::len).sum()
+        self.dirs.values().map(ByName::len).sum()
     }
 
     /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
-        self.dirs.values().all(HashMap::is_empty)
+        self.dirs.values().all(ByName::is_empty)
     }
 }
 
@@ -117,16 +112,15 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
-    fn known(&self, dir: &Path, name: &OsStr) -> Option<[u8; 32]> {
-        self.known?.get(dir, name)
+    fn known(&self, dir: &Path) -> Option<&'a ByName<[u8; 32]>> {
+        self.known?.dir(dir)
     }
 
-    fn record(&self, dir: &Path, name: &OsStr, digest: [u8; 32]) {
-        if let Some(recorded) = self.recorded {
-            recorded
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(dir, name, digest);
+    /// Keeps digests of regular files of one directory.
+    fn record(&self, dir: &Path, digests: Vec<(OsString, [u8; 32])>) {
+        if let (Some(recorded), false) = (self.recorded, digests.is_empty()) {
+            let mut recorded = recorded.lock().unwrap_or_else(PoisonError::into_inner);
+            recorded.extend(dir, digests);
         }
     }
 }
@@ -228,15 +222,15 @@ fn digest_plain(context: &Context<'_>, path: &[u8], follow: bool) -> Result<[u8;
         return Err(TreeError::NotFound { path: real }.into());
     };
     if node.kind.is_file()
-        && let Some(known) = context.known(parent, name)
+        && let Some(known) = context.known(parent).and_then(|dir| dir.get(name))
     {
-        return Ok(known);
+        return Ok(*known);
     }
     let dir = context.tree.open_dir(parent)?;
     let mut buffer = Vec::new();
     let digest = file::digest_entry(dir.as_ref(), name, &node, context.transferred, &mut buffer)?;
     if node.kind.is_file() {
-        context.record(parent, name, digest);
+        context.record(parent, vec![(name.to_owned(), digest)]);
     }
     Ok(digest)
 }

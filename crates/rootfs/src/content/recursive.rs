@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -70,32 +69,39 @@ impl Walk<'_> {
                 queue.push(jobs);
             }
             Job::Files(dir, files) => {
-                let count = files.len();
-                let mut digests = Vec::with_capacity(count);
-                for (place, node) in files {
-                    digests.push((place, self.digest_file(&dir, place, &node)?));
-                }
+                let digests = self.digest_files(&dir, files)?;
                 self.store(&dir, digests);
             }
         }
         Ok(())
     }
 
-    fn digest_file(&self, dir: &DirHash, place: usize, node: &Node) -> Result<[u8; 32], ContentError> {
-        let name = &dir.names[place];
-        let path: &Path = dir.dir.path();
-        if node.kind.is_file()
-            && let Some(known) = self.context.known(path, name)
-        {
-            return Ok(known);
+    fn digest_files(
+        &self,
+        dir: &DirHash,
+        files: Vec<(usize, Node)>,
+    ) -> Result<Vec<(usize, [u8; 32])>, ContentError> {
+        let (path, context) = (dir.dir.path(), self.context);
+        let known = context.known(path);
+        let mut digests = Vec::with_capacity(files.len());
+        let mut read = Vec::new();
+        for (place, node) in files {
+            let name = &dir.names[place];
+            let file = node.kind.is_file();
+            if let (true, Some(digest)) = (file, known.and_then(|known| known.get(name))) {
+                digests.push((place, *digest));
+                continue;
+            }
+            let digest = BUFFER.with_borrow_mut(|buffer| {
+                digest_entry(dir.dir.as_ref(), name, &node, context.transferred, buffer)
+            })?;
+            if file && context.recorded.is_some() {
+                read.push((name.clone(), digest));
+            }
+            digests.push((place, digest));
         }
-        let transferred = self.context.transferred;
-        let digest = BUFFER
-            .with_borrow_mut(|buffer| digest_entry(dir.dir.as_ref(), name, node, transferred, buffer))?;
-        if node.kind.is_file() {
-            self.context.record(path, name, digest);
-        }
-        Ok(digest)
+        context.record(path, read);
+        Ok(digests)
     }
 
     /// Lists a directory and makes the jobs for what is in it.

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::source::resolve_wildcards;
 use super::{Conflict, CopyReport, CopySpec, ManifestEntry};
+use crate::by_name::{ByName, Found};
 use crate::ignore::{MatchInfo, PatternMatcher};
 use crate::node::{Node, Owner};
 use crate::pool::{self, Queue};
@@ -35,13 +37,32 @@ pub(super) struct Engine<'a> {
 
 /// What happened so far.
 #[derive(Default)]
-pub(super) struct Totals {
+struct Totals {
+    files: u64,
+    bytes: u64,
+    linked: u64,
+    /// By source directory.
+    digests: Vec<(PathBuf, Found<[u8; 32]>)>,
+    /// By destination directory, without a leading `/`.
+    manifest: Vec<(PathBuf, Found<ManifestEntry>)>,
+    /// Destinations that became hard links of each other.
+    shared: Vec<PathBuf>,
+}
+
+/// Files that go from one directory to one directory: what is known before and after.
+#[derive(Default)]
+pub(super) struct Batch<'a> {
+    /// Digests of the source directory's files.
+    pub(super) known: Option<&'a ByName<[u8; 32]>>,
+    /// What an earlier layer had in the destination directory.
+    pub(super) earlier: Option<&'a ByName<ManifestEntry>>,
+    /// The earlier layer's directory; the inner `None` is one that cannot be opened.
+    pub(super) earlier_dir: Option<Option<OwnedFd>>,
     pub(super) files: u64,
     pub(super) bytes: u64,
     pub(super) linked: u64,
-    /// Source directory, name, digest.
-    pub(super) digests: Vec<(PathBuf, OsString, [u8; 32])>,
-    pub(super) manifest: Vec<(OsString, ManifestEntry)>,
+    pub(super) digests: Found<[u8; 32]>,
+    pub(super) manifest: Found<ManifestEntry>,
     /// Destinations that became hard links of each other.
     pub(super) shared: Vec<PathBuf>,
 }
@@ -87,6 +108,11 @@ struct Verdict {
     exclude: MatchInfo,
 }
 
+/// A path of a layer as manifests have it.
+pub(super) fn below_root(path: &Path) -> &Path {
+    path.strip_prefix("/").unwrap_or(path)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -117,6 +143,7 @@ pub(crate) fn copy(
     }
     for path in sources {
         if spec.attempt_unpack && crate::archive::unpack_path(upper, source, &path, spec)? {
+            report.unpacked = true;
             continue;
         }
         let engine = Engine::new(upper, source, spec)?;
@@ -150,23 +177,37 @@ impl<'a> Engine<'a> {
         report.files += totals.files;
         report.bytes += totals.bytes;
         report.linked += totals.linked;
-        for (dir, name, digest) in totals.digests {
-            report.digests.insert(&dir, &name, digest);
+        for (dir, digests) in totals.digests {
+            report.digests.extend(&dir, digests);
         }
-        report.manifest.extend(totals.manifest);
+        for (dir, files) in totals.manifest {
+            report.manifest.extend(&dir, files);
+        }
         for path in totals.shared {
             report.manifest.remove(&path);
         }
     }
 
-    pub(super) fn add(&self, part: Totals) {
+    fn add(&self, batch: Batch<'_>, source: &Path, target: &Path) {
+        let target = below_root(target).to_owned();
         let mut totals = lock(&self.totals);
-        totals.files += part.files;
-        totals.bytes += part.bytes;
-        totals.linked += part.linked;
-        totals.digests.extend(part.digests);
-        totals.manifest.extend(part.manifest);
-        totals.shared.extend(part.shared);
+        totals.files += batch.files;
+        totals.bytes += batch.bytes;
+        totals.linked += batch.linked;
+        totals.digests.push((source.to_owned(), batch.digests));
+        totals.manifest.push((target, batch.manifest));
+        totals.shared.extend(batch.shared);
+    }
+
+    /// For files that go from the directory `source` to the directory `target`.
+    fn batch(&self, source: &Path, target: &Path) -> Batch<'_> {
+        let known = self.spec.known.as_ref();
+        let earlier = self.spec.link_from.as_ref();
+        Batch {
+            known: known.and_then(|known| known.dir(source)),
+            earlier: earlier.and_then(|earlier| earlier.manifest.dir(below_root(target))),
+            ..Batch::default()
+        }
     }
 
     pub(super) fn check(&self) -> Result<(), UpperError> {
@@ -255,10 +296,9 @@ impl<'a> Engine<'a> {
             name: name.to_owned(),
             node,
         };
-        let mut part = Totals::default();
-        let mut link_dir = None;
-        self.copy_entry(dir.as_ref(), &entry, parent, to, (&mut part, &mut link_dir))?;
-        self.add(part);
+        let mut batch = self.batch(from, parent.path());
+        self.copy_entry(dir.as_ref(), &entry, parent, to, &mut batch)?;
+        self.add(batch, from, parent.path());
         Ok(())
     }
 
@@ -437,14 +477,13 @@ impl<'a> Engine<'a> {
             }
             Job::Files { dir, entries } => {
                 let target = self.target(&dir)?;
-                let mut part = Totals::default();
-                let mut link_dir = None;
+                let source = dir.source.as_ref();
+                let mut batch = self.batch(source.path(), target.path());
                 for entry in &entries {
                     self.check()?;
-                    let state = (&mut part, &mut link_dir);
-                    self.copy_entry(dir.source.as_ref(), entry, &target, &entry.name, state)?;
+                    self.copy_entry(source, entry, &target, &entry.name, &mut batch)?;
                 }
-                self.add(part);
+                self.add(batch, source.path(), target.path());
                 self.done(&dir)
             }
         }

@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::engine::{Engine, Totals};
+use super::engine::{Batch, Engine, below_root};
 use super::{Conflict, LinkSource, ManifestEntry};
 use crate::content::{SMALL_FILE, header};
 use crate::node::{FileKind, Node, Xattrs};
@@ -31,10 +31,6 @@ const AHEAD: usize = 16;
 
 /// Files from this size on are tried to be shared with the source (a reflink).
 const REFLINK: u64 = 1 << 20;
-
-/// The directory of an earlier layer that belongs to the one being filled; the inner `None`
-/// is one that does not exist.
-pub(super) type LinkDir = Option<Option<OwnedFd>>;
 
 thread_local! {
     static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
@@ -66,7 +62,7 @@ impl Engine<'_> {
         entry: &Entry,
         target: &WriteDir,
         name: &OsStr,
-        state: (&mut Totals, &mut LinkDir),
+        batch: &mut Batch<'_>,
     ) -> Result<(), UpperError> {
         if !target.is_fresh()
             && let Some(existing) = target.existing(name)?
@@ -84,10 +80,9 @@ impl Engine<'_> {
             target,
             name,
         };
-        let (part, link_dir) = state;
         match entry.node.kind {
-            FileKind::File if entry.node.nlink > 1 => self.copy_shared(&place, part),
-            FileKind::File => self.copy_regular(&place, part, link_dir),
+            FileKind::File if entry.node.nlink > 1 => self.copy_shared(&place, batch),
+            FileKind::File => self.copy_regular(&place, batch),
             FileKind::Symlink => self.copy_symlink(&place),
             // Only the callers' directory jobs see directories.
             FileKind::Dir => Ok(()),
@@ -142,19 +137,19 @@ impl Engine<'_> {
     }
 
     /// Copies a file with several names: the names that are copied stay one file.
-    fn copy_shared(&self, place: &Place<'_>, part: &mut Totals) -> Result<(), UpperError> {
+    fn copy_shared(&self, place: &Place<'_>, batch: &mut Batch<'_>) -> Result<(), UpperError> {
         let node = &place.entry.node;
         let to = place.target.path().join(place.name);
         // Held while the first name is copied, so that the second finds it complete.
         let mut inodes = self.inodes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(first) = inodes.get(&(node.dev, node.ino)) {
             let fd = place.target.clear_slot(place.name)?;
-            let from = first.strip_prefix("/").unwrap_or(first);
+            let from = below_root(first);
             let root = self.upper.root_fd();
             match rustix::fs::linkat(root, from, &*fd, place.name, AtFlags::empty()) {
                 Ok(()) => {
-                    part.files += 1;
-                    part.shared.push(from.to_owned());
+                    batch.files += 1;
+                    batch.shared.extend([from, below_root(&to)].map(Path::to_owned));
                     return Ok(());
                 }
                 // Too many names: this one becomes a file of its own.
@@ -162,36 +157,35 @@ impl Engine<'_> {
                 Err(err) => return Err(place.target_error("link", err)),
             }
         }
-        self.copy_regular(place, part, &mut Some(None))?;
+        // Linked from an earlier layer, it would share its inode with more than its own names.
+        let earlier = batch.earlier.take();
+        self.copy_regular(place, batch)?;
+        batch.earlier = earlier;
         inodes.insert((node.dev, node.ino), to);
         Ok(())
     }
 
-    fn copy_regular(
-        &self,
-        place: &Place<'_>,
-        part: &mut Totals,
-        link_dir: &mut LinkDir,
-    ) -> Result<(), UpperError> {
-        let node = &place.entry.node;
-        let meta = self.metadata(node);
-        let mut digest = None;
-        if let Some(source) = &self.spec.link_from {
-            digest = self.link_unchanged(place, source, &meta, link_dir)?;
-        }
-        let digest = match digest {
+    fn copy_regular(&self, place: &Place<'_>, batch: &mut Batch<'_>) -> Result<(), UpperError> {
+        let mut node = place.entry.node;
+        let mut meta = self.metadata(&node);
+        let digest = match self.link_unchanged(place, &meta, batch)? {
             Some(digest) => {
-                part.linked += 1;
+                batch.linked += 1;
                 digest
+            }
+            None if self.spec.known.is_some() => {
+                // The directory may have been listed a while ago: what is copied counts.
+                node = self.look_again(place)?;
+                meta = self.metadata(&node);
+                let name = place.entry.name.clone();
+                let entry = &Entry { name, node };
+                self.copy_contents(&Place { entry, ..*place }, &meta)?
             }
             None => self.copy_contents(place, &meta)?,
         };
-        part.files += 1;
-        part.bytes += node.size;
-        let dir = place.dir.path().to_owned();
-        part.digests.push((dir, place.entry.name.clone(), digest));
-        let path = place.target.path().join(place.name);
-        let path = path.strip_prefix("/").unwrap_or(&path);
+        batch.files += 1;
+        batch.bytes += node.size;
+        batch.digests.push((place.entry.name.clone(), digest));
         let entry = ManifestEntry {
             size: node.size,
             mode: meta.mode.unwrap_or_default(),
@@ -199,20 +193,35 @@ impl Engine<'_> {
             mtime: meta.mtime.unwrap_or_default(),
             digest,
         };
-        part.manifest.push((path.as_os_str().to_owned(), entry));
+        batch.manifest.push((place.name.to_owned(), entry));
         Ok(())
+    }
+
+    /// What the file is now.
+    fn look_again(&self, place: &Place<'_>) -> Result<Node, UpperError> {
+        let file = place.dir.open_file(&place.entry.name)?;
+        let now = sys::stat_fd(&file).map_err(|err| place.source_error("stat", err))?;
+        let (size, mode, mtime) = (now.size, now.mode, now.mtime);
+        let listed = place.entry.node;
+        Ok(Node {
+            size,
+            mode,
+            mtime,
+            ..listed
+        })
     }
 
     /// Links the file from the earlier layer when it is equal there; gives its digest then.
     fn link_unchanged(
         &self,
         place: &Place<'_>,
-        source: &LinkSource,
         meta: &Metadata,
-        link_dir: &mut LinkDir,
+        batch: &mut Batch<'_>,
     ) -> Result<Option<[u8; 32]>, UpperError> {
-        let path = place.target.path().join(place.name);
-        let Some(old) = source.manifest.get(path.strip_prefix("/").unwrap_or(&path)) else {
+        let (Some(source), Some(old)) = (
+            &self.spec.link_from,
+            batch.earlier.and_then(|earlier| earlier.get(place.name)),
+        ) else {
             return Ok(None);
         };
         let node = &place.entry.node;
@@ -221,16 +230,15 @@ impl Engine<'_> {
         {
             return Ok(None);
         }
-        let known = self.spec.known.as_ref();
-        let digest = match known.and_then(|known| known.get(place.dir.path(), &place.entry.name)) {
-            Some(digest) => digest,
+        let digest = match batch.known.and_then(|known| known.get(&place.entry.name)) {
+            Some(digest) => *digest,
             None => self.hash_only(place)?,
         };
         if digest != old.digest {
             return Ok(None);
         }
-        let dir = link_dir.get_or_insert_with(|| open_link_dir(source, place.target.path()));
-        let Some(dir) = dir else {
+        let open = || open_earlier_dir(source, place.target.path());
+        let Some(dir) = batch.earlier_dir.get_or_insert_with(open) else {
             return Ok(None);
         };
         let fd = place.target.clear_slot(place.name)?;
@@ -425,7 +433,6 @@ fn set_xattr(place: &Place<'_>, to: &File, attr: &OsStr, value: &[u8]) -> Result
     }
 }
 
-fn open_link_dir(source: &LinkSource, path: &Path) -> Option<OwnedFd> {
-    let relative = path.strip_prefix("/").unwrap_or(path);
-    sys::open_host_dir(&source.dir.join(relative)).ok()
+fn open_earlier_dir(source: &LinkSource, path: &Path) -> Option<OwnedFd> {
+    sys::open_host_dir(&source.dir.join(below_root(path))).ok()
 }

@@ -1,12 +1,14 @@
 //! What a layer's regular files were when the layer was made.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::node::{Owner, Timestamp};
+use crate::by_name::ByName;
+use crate::node::{FileKind, Node, Owner, Timestamp};
 
 /// A recorded manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +29,7 @@ pub enum ManifestError {
 }
 
 const MAGIC: &[u8; 7] = b"dstlman";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CHECKSUM: usize = 32;
 
 /// One regular file of a layer.
@@ -45,75 +47,101 @@ pub struct ManifestEntry {
     pub digest: [u8; 32],
 }
 
-/// Path (no leading `/`) to file, for the regular files of a layer made by copies. Files
-/// that are hard links of each other are left out, so that linking from the layer never joins
-/// files that were apart.
+impl ManifestEntry {
+    /// Its metadata in the layer, as a file of one name; device and inode are not known.
+    pub(crate) fn node(&self) -> Node {
+        Node {
+            kind: FileKind::File,
+            mode: self.mode,
+            uid: self.owner.uid,
+            gid: self.owner.gid,
+            size: self.size,
+            mtime: self.mtime,
+            rdev: 0,
+            nlink: 1,
+            dev: 0,
+            ino: 0,
+        }
+    }
+}
+
+/// Directory (no leading `/`) to its regular files, of a layer made by copies. Files that are hard
+/// links of each other are left out, so that linking from the layer never joins files that were
+/// apart, and every file in it has one name in the layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LayerManifest {
-    /// Sorted by path.
-    files: Vec<(OsString, ManifestEntry)>,
+    /// None is empty.
+    dirs: BTreeMap<PathBuf, ByName<ManifestEntry>>,
 }
 
 impl LayerManifest {
+    /// The files in the directory `path` (no leading `/`, empty for the root), if there are any.
+    pub fn dir(&self, path: &Path) -> Option<&ByName<ManifestEntry>> {
+        self.dirs.get(path)
+    }
+
     /// The file at `path`.
     pub fn get(&self, path: &Path) -> Option<&ManifestEntry> {
-        let at = self
-            .files
-            .binary_search_by(|(name, _)| name.as_os_str().cmp(path.as_os_str()))
-            .ok()?;
-        self.files.get(at).map(|(_, entry)| entry)
+        self.dir(path.parent()?)?.get(path.file_name()?)
     }
 
     /// Number of files.
     pub fn len(&self) -> usize {
-        self.files.len()
+        self.dirs.values().map(ByName::len).sum()
     }
 
     /// Whether there are no files.
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
+        self.dirs.is_empty()
     }
 
-    /// Adds files; a path that is there already is replaced.
-    pub fn extend(&mut self, files: impl IntoIterator<Item = (OsString, ManifestEntry)>) {
-        let before = self.files.len();
-        self.files.extend(files);
-        if self.files.len() == before {
+    /// Adds files of the directory `path`; a name that is there already is replaced.
+    pub fn extend(&mut self, path: &Path, files: Vec<(OsString, ManifestEntry)>) {
+        if files.is_empty() {
             return;
         }
-        // Stable, so that of equal paths the one added last is last.
-        self.files.sort_by(|a, b| a.0.cmp(&b.0));
-        self.files.reverse();
-        self.files.dedup_by(|a, b| a.0 == b.0);
-        self.files.reverse();
+        match self.dirs.get_mut(path) {
+            Some(dir) => dir.extend(files),
+            None => self.dirs.entry(path.to_owned()).or_default().extend(files),
+        }
     }
 
     /// Removes a path and all below it.
     pub fn remove(&mut self, path: &Path) {
-        self.files.retain(|(name, _)| !Path::new(name).starts_with(path));
+        if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
+            && let Some(dir) = self.dirs.get_mut(parent)
+        {
+            dir.remove(name);
+            if dir.is_empty() {
+                self.dirs.remove(parent);
+            }
+        }
+        let below = self.dirs.range(path.to_owned()..).map(|(dir, _)| dir);
+        let below: Vec<PathBuf> = below.take_while(|dir| dir.starts_with(path)).cloned().collect();
+        for dir in below {
+            self.dirs.remove(&dir);
+        }
     }
 
     /// Binary form, with a version and a checksum. Equal manifests have equal bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.files.len() * 80 + 64);
+        let mut out = Vec::with_capacity(self.len() * 80 + 64);
         out.extend_from_slice(MAGIC);
         out.push(VERSION);
-        put_number(&mut out, self.files.len() as u64);
-        let mut last: &[u8] = b"";
-        for (path, entry) in &self.files {
-            let path = path.as_bytes();
-            let shared = last.iter().zip(path).take_while(|(a, b)| a == b).count();
-            put_number(&mut out, shared as u64);
-            put_number(&mut out, (path.len() - shared) as u64);
-            out.extend_from_slice(&path[shared..]);
-            put_number(&mut out, entry.size);
-            put_number(&mut out, u64::from(entry.mode));
-            put_number(&mut out, u64::from(entry.owner.uid));
-            put_number(&mut out, u64::from(entry.owner.gid));
-            out.extend_from_slice(&entry.mtime.secs.to_le_bytes());
-            out.extend_from_slice(&entry.mtime.nanos.to_le_bytes());
-            out.extend_from_slice(&entry.digest);
-            last = path;
+        put_number(&mut out, self.dirs.len() as u64);
+        for (path, dir) in &self.dirs {
+            put_bytes(&mut out, path.as_os_str().as_bytes());
+            put_number(&mut out, dir.len() as u64);
+            for (name, entry) in dir.iter() {
+                put_bytes(&mut out, name.as_bytes());
+                put_number(&mut out, entry.size);
+                put_number(&mut out, u64::from(entry.mode));
+                put_number(&mut out, u64::from(entry.owner.uid));
+                put_number(&mut out, u64::from(entry.owner.gid));
+                out.extend_from_slice(&entry.mtime.secs.to_le_bytes());
+                out.extend_from_slice(&entry.mtime.nanos.to_le_bytes());
+                out.extend_from_slice(&entry.digest);
+            }
         }
         let checksum = Sha256::digest(&out);
         out.extend_from_slice(&checksum);
@@ -140,6 +168,11 @@ impl LayerManifest {
             .manifest()
             .ok_or(ManifestError::Damaged { offset: reader.at })
     }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_number(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
 }
 
 fn put_number(out: &mut Vec<u8>, mut number: u64) {
@@ -182,31 +215,40 @@ impl<'a> Reader<'a> {
         u32::try_from(self.number()?).ok()
     }
 
+    fn bytes(&mut self) -> Option<OsString> {
+        let length = usize::try_from(self.number()?).ok()?;
+        Some(OsString::from_vec(self.take(length)?.to_vec()))
+    }
+
     fn manifest(&mut self) -> Option<LayerManifest> {
-        let count = self.number()?;
-        let mut files = Vec::new();
-        let mut last: Vec<u8> = Vec::new();
-        for _ in 0..count {
-            let shared = usize::try_from(self.number()?).ok()?;
-            let rest = usize::try_from(self.number()?).ok()?;
-            let mut path = last.get(..shared)?.to_vec();
-            path.extend_from_slice(self.take(rest)?);
-            let entry = ManifestEntry {
-                size: self.number()?,
-                mode: self.small()?,
-                owner: Owner {
-                    uid: self.small()?,
-                    gid: self.small()?,
-                },
-                mtime: Timestamp {
-                    secs: i64::from_le_bytes(self.array()?),
-                    nanos: u32::from_le_bytes(self.array()?),
-                },
-                digest: self.array()?,
-            };
-            files.push((OsString::from_vec(path.clone()), entry));
-            last = path;
+        let mut dirs = BTreeMap::new();
+        for _ in 0..self.number()? {
+            let path = PathBuf::from(self.bytes()?);
+            let count = self.number()?;
+            let mut files = Vec::new();
+            for _ in 0..count {
+                files.push((self.bytes()?, self.entry()?));
+            }
+            let mut dir = ByName::default();
+            dir.extend(files);
+            dirs.insert(path, dir);
         }
-        (self.at == self.bytes.len()).then_some(LayerManifest { files })
+        (self.at == self.bytes.len()).then_some(LayerManifest { dirs })
+    }
+
+    fn entry(&mut self) -> Option<ManifestEntry> {
+        Some(ManifestEntry {
+            size: self.number()?,
+            mode: self.small()?,
+            owner: Owner {
+                uid: self.small()?,
+                gid: self.small()?,
+            },
+            mtime: Timestamp {
+                secs: i64::from_le_bytes(self.array()?),
+                nanos: u32::from_le_bytes(self.array()?),
+            },
+            digest: self.array()?,
+        })
     }
 }

@@ -134,6 +134,9 @@ pub struct CopyReport {
     pub digests: FileDigests,
     /// Every regular file written, to be kept beside the layer for later links.
     pub manifest: LayerManifest,
+    /// An archive was unpacked: of its files nothing is in the manifest, and they may have replaced
+    /// files that are.
+    pub unpacked: bool,
 }
 
 /// The selector whose digest covers what `spec` reads from its source (BuildKit's file op).

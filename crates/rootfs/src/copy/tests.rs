@@ -456,9 +456,20 @@ fn damaged_manifests_are_refused() {
         mtime: Timestamp { secs: -1, nanos: 5 },
         digest: [7; 32],
     };
-    manifest.extend([("b/\n".into(), entry(1)), ("a".into(), entry(u64::MAX))]);
-    manifest.extend([("a".into(), entry(3))]);
+    manifest.extend(Path::new("b"), vec![("\n".into(), entry(1))]);
+    manifest.extend(Path::new("b/c"), vec![("d".into(), entry(1))]);
+    let twice = vec![("z".into(), entry(4)), ("a".into(), entry(u64::MAX))];
+    manifest.extend(Path::new(""), twice);
+    manifest.extend(Path::new(""), vec![("a".into(), entry(3))]);
     assert_eq!(manifest.get(Path::new("a")).unwrap().size, 3);
+    assert_eq!(manifest.get(Path::new("z")).unwrap().size, 4);
+    assert_eq!(manifest.len(), 4);
+    let mut less = manifest.clone();
+    less.remove(Path::new("b"));
+    less.remove(Path::new("a"));
+    assert_eq!(less.len(), 1);
+    less.remove(Path::new("z"));
+    assert!(less.is_empty());
     let bytes = manifest.encode();
     assert_eq!(LayerManifest::decode(&bytes).unwrap(), manifest);
     for at in 0..bytes.len() {

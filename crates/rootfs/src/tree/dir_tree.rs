@@ -6,9 +6,11 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::{Dir, Entry, Tree, TreeError};
+use crate::copy::LayerManifest;
 use crate::node::{Node, Owner, Xattrs};
 use crate::sys;
 
@@ -18,6 +20,7 @@ pub struct DirTree {
     root: Arc<OwnedFd>,
     owner: Option<Owner>,
     transferred: bool,
+    files: Option<Arc<LayerManifest>>,
 }
 
 impl DirTree {
@@ -28,7 +31,17 @@ impl DirTree {
             root: Arc::new(root),
             owner: None,
             transferred: false,
+            files: None,
         })
+    }
+
+    /// Takes the metadata of the regular files that `files` lists from there instead of asking the
+    /// disk for each: for a layer's directory, which nothing but the copies that `files` is of wrote
+    /// such files to. Inodes and numbers of names are not known of these; they have one name in the
+    /// layer.
+    pub fn with_files(mut self, files: Option<Arc<LayerManifest>>) -> DirTree {
+        self.files = files;
+        self
     }
 
     /// Makes this a build context, as BuildKit's client sends one: every file belongs to 0:0
@@ -55,6 +68,7 @@ impl Tree for DirTree {
             fd: Arc::clone(&self.root),
             path: PathBuf::from("/"),
             owner: self.owner,
+            files: self.files.clone(),
             node: owned(
                 sys::stat_fd(&*self.root).map_err(|err| TreeError::io("stat", Path::new("/"), err))?,
                 self.owner,
@@ -75,6 +89,7 @@ struct PlainDir {
     fd: Arc<OwnedFd>,
     path: PathBuf,
     owner: Option<Owner>,
+    files: Option<Arc<LayerManifest>>,
     node: Node,
 }
 
@@ -95,10 +110,18 @@ impl Dir for PlainDir {
 
     fn entries(&self) -> Result<Vec<Entry>, TreeError> {
         let names = sys::names(&*self.fd).map_err(|err| TreeError::io("list", &self.path, err))?;
+        let files = self.files.as_deref();
+        let below_root = self.path.strip_prefix("/").unwrap_or(&self.path);
+        let files = files.and_then(|files| files.dir(below_root));
         let mut entries = Vec::with_capacity(names.len());
-        for (name, _) in names {
+        for (name, kind) in names {
+            let listed = files.filter(|_| kind == FileType::RegularFile);
+            let node = match listed.and_then(|files| files.get(&name)) {
+                Some(file) => Some(owned(file.node(), self.owner)),
+                None => self.lookup(&name)?,
+            };
             // A name that vanished since is simply not listed.
-            if let Some(node) = self.lookup(&name)? {
+            if let Some(node) = node {
                 entries.push(Entry { name, node });
             }
         }
@@ -118,6 +141,7 @@ impl Dir for PlainDir {
             fd: Arc::new(fd),
             path: self.path.join(name),
             owner: self.owner,
+            files: self.files.clone(),
             node: owned(node, self.owner),
         }))
     }

@@ -4,6 +4,7 @@ mod dir_tree;
 mod empty;
 mod filtered;
 mod follow;
+mod listed;
 mod merged;
 mod resolve;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use crate::node::{Node, Xattrs};
 pub use dir_tree::DirTree;
 pub use empty::EmptyTree;
 pub use filtered::{Filter, FilteredTree};
+pub use listed::ListedTree;
 pub(crate) use merged::MergedDir;
 pub use merged::MergedTree;
 pub(crate) use resolve::{clean_absolute, resolve as resolve_below};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::testing::{Fixture, paths};
+use crate::testing::{Fixture, dump, paths};
 
 #[test]
 fn links_never_leave_the_root() {
@@ -140,4 +140,63 @@ fn followed_paths_bring_their_targets() {
         ..Filter::default()
     };
     assert_eq!(filtered(&["a=1", "other=1"], &all), ["/a", "/other"]);
+}
+
+#[test]
+fn a_listed_tree_is_listed_once() {
+    let fixture = Fixture::new();
+    let path = fixture.source("tree", &["d/e/f=1", "d/g=22", "l->d", "h/i=3"]);
+    let plain: Arc<dyn Tree> = Arc::new(DirTree::open(&path).unwrap());
+    let tree = ListedTree::new(Arc::clone(&plain));
+    let before = dump(plain.as_ref());
+    assert_eq!(dump(&tree), before);
+    // What comes, changes and goes later is not seen, except the bytes.
+    std::fs::write(path.join("d/new"), "4").unwrap();
+    std::fs::write(path.join("d/g"), "changed").unwrap();
+    std::fs::remove_dir_all(path.join("h")).unwrap();
+    let again = tree.clone();
+    let dir = again.open_dir(Path::new("/l")).unwrap();
+    let names: Vec<_> = dir
+        .entries()
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
+    assert_eq!(names, ["e", "g"]);
+    assert_eq!(dir.lookup(OsStr::new("g")).unwrap().unwrap().size, 2);
+    assert!(dir.lookup(OsStr::new("new")).unwrap().is_none());
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut again.open(Path::new("/d/g")).unwrap(), &mut text).unwrap();
+    assert_eq!(text, "changed");
+    assert_eq!(again.read_dir(Path::new("/h")).unwrap().len(), 1);
+    assert!(again.open(Path::new("/h/i")).unwrap_err().is_not_found());
+    // A clone that nobody listed looks for itself.
+    assert_ne!(dump(&ListedTree::new(plain)), before);
+}
+
+#[test]
+fn files_of_a_manifest_are_taken_from_it() {
+    let fixture = Fixture::new();
+    let path = fixture.source("layer", &["d/a=1", "d/b=22", "d/l->a", "c=4"]);
+    let entry = crate::ManifestEntry {
+        size: 77,
+        mode: 0o640,
+        owner: crate::Owner { uid: 5, gid: 6 },
+        mtime: crate::Timestamp { secs: 9, nanos: 1 },
+        digest: [0; 32],
+    };
+    let mut files = crate::LayerManifest::default();
+    let listed = ["a", "gone", "l"].map(|name| (name.into(), entry));
+    files.extend(Path::new("d"), listed.to_vec());
+    let tree = DirTree::open(&path).unwrap().with_files(Some(Arc::new(files)));
+    let found = tree.read_dir(Path::new("/d")).unwrap();
+    let sizes: Vec<_> = found
+        .iter()
+        .map(|entry| (entry.name.to_str().unwrap(), entry.node.size))
+        .collect();
+    // A link is no regular file, whatever the manifest says of its name.
+    assert_eq!(sizes, [("a", 77), ("b", 2), ("l", 1)]);
+    let node = found[0].node;
+    assert_eq!((node.mode, node.uid, node.gid, node.nlink), (0o640, 5, 6, 1));
+    assert_eq!(tree.read_dir(Path::new("/")).unwrap()[0].node.size, 1);
 }
