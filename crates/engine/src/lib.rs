@@ -168,14 +168,16 @@ impl Engine {
     }
 
     /// Whether the diff IDs of a result are known, so that its image can be described without reading a file.
+    /// With `rewrite` and an epoch those count that its layers have with later times cut off.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn is_hashed(&self, result: &BuildResult) -> Result<bool, BuildError> {
+    pub fn is_hashed(&self, result: &BuildResult, rewrite: bool) -> Result<bool, BuildError> {
+        let latest = result.epoch.filter(|_| rewrite);
         for (at, layer) in result.layers.iter().enumerate() {
-            let known = match result.epoch {
-                Some(epoch) if at >= result.base_layers => {
-                    self.store.layers().clamped(*layer, epoch)?.is_some()
+            let known = match latest {
+                Some(latest) if at >= result.base_layers => {
+                    self.store.layers().clamped(*layer, latest)?.is_some()
                 }
                 _ => self.snapshotter.info(*layer)?.diff_id.is_some(),
             };

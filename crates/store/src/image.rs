@@ -1,5 +1,7 @@
 //! Images in the store, and their names.
 
+use std::collections::BTreeSet;
+
 use distil_oci::{Digest, Reference};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -215,6 +217,13 @@ impl<'s> ImageStore<'s> {
 
 fn insert_image(connection: &Connection, image: &NewImage, now: Timestamp) -> Result<(), StoreError> {
     let id = image.config.as_bytes();
+    if is_stored(connection, image)? {
+        // Nothing to be carried to the disk again.
+        connection
+            .prepare_cached("UPDATE images SET stored = ?2 WHERE id = ?1")?
+            .execute(params![id, now.0])?;
+        return Ok(());
+    }
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO images VALUES (?1, ?2, ?3, ?4, ?5, (SELECT epoch FROM state))",
@@ -232,15 +241,41 @@ fn insert_image(connection: &Connection, image: &NewImage, now: Timestamp) -> Re
         insert.execute(params![id, position, layer.row()])?;
     }
     let mut insert = connection.prepare_cached("INSERT OR IGNORE INTO image_blobs VALUES (?1, ?2)")?;
-    for blob in image.blobs.iter().chain(&image.manifest).chain([&image.config]) {
+    for blob in blobs(image) {
         insert.execute(params![id, blob.as_bytes()])?;
     }
     Ok(())
 }
 
+/// What an image consists of besides its layers.
+fn blobs(image: &NewImage) -> impl Iterator<Item = &Digest> {
+    image.blobs.iter().chain(&image.manifest).chain([&image.config])
+}
+
+/// Whether the store has the image with the same layers and blobs.
+fn is_stored(connection: &Connection, image: &NewImage) -> Result<bool, StoreError> {
+    let Some(stored) = read_image(connection, &image.config)? else {
+        return Ok(false);
+    };
+    let same = (stored.manifest, stored.created) == (image.manifest, image.created)
+        && stored.platform == image.platform
+        && stored.layers == image.layers;
+    let found: BTreeSet<Digest> = connection
+        .prepare_cached("SELECT digest FROM image_blobs WHERE image = ?1")?
+        .query_map([image.config.as_bytes()], |row| {
+            row.get(0).map(Digest::from_bytes)
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(same && found == blobs(image).copied().collect())
+}
+
 fn set_tag(connection: &Connection, name: &Reference, image: &Digest) -> Result<(), StoreError> {
     connection
-        .prepare_cached("INSERT OR REPLACE INTO tags VALUES (?1, ?2, (SELECT epoch FROM state))")?
+        .prepare_cached(
+            "INSERT INTO tags VALUES (?1, ?2, (SELECT epoch FROM state))
+             ON CONFLICT(name) DO UPDATE SET image = excluded.image, pending = excluded.pending
+             WHERE image <> excluded.image",
+        )?
         .execute(params![tag_name(name), image.as_bytes()])?;
     Ok(())
 }

@@ -218,7 +218,7 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
             tell_steps(session, &recorder);
             Err(report::failure(&request.build.dockerfile, &failure, &recorder))
         }
-        Ok(result) if first_look && !hashed(&engine, &result)? => {
+        Ok(result) if first_look && !hashed(&engine, &outputs, &result)? => {
             drop(engine);
             request.stdin.rewind()?;
             Err(session.enter_namespace())
@@ -245,10 +245,15 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
     }
 }
 
-fn hashed(engine: &Engine, result: &BuildResult) -> Result<bool, CliError> {
-    engine
-        .is_hashed(result)
-        .map_err(|error| CliError::failed(chain(&error)))
+/// Whether all outputs can be made without reading a file of a layer.
+fn hashed(engine: &Engine, outputs: &[Output], result: &BuildResult) -> Result<bool, CliError> {
+    for output in outputs {
+        let known = engine.is_hashed(result, output.rewrites(result.epoch));
+        if !known.map_err(|error| CliError::failed(chain(&error)))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn tell_steps(session: &Session, recorder: &Recorder) {

@@ -57,6 +57,16 @@ impl Output {
         Ok(outputs)
     }
 
+    /// Whether file times later than the epoch are cut off in it: unless it says otherwise, where there is one.
+    pub(crate) fn rewrites(&self, epoch: Option<i64>) -> bool {
+        match self {
+            Self::Image {
+                rewrite_timestamp: Some(asked),
+            } => *asked,
+            _ => epoch.is_some(),
+        }
+    }
+
     fn parse(text: &str) -> Result<Self, CliError> {
         let wrong = |what: &str| CliError::usage(format!("`-o {text}`: {what}"));
         if text == "-" {
