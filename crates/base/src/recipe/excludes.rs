@@ -12,19 +12,28 @@ pub(crate) struct ExcludeSet {
 /// All sets. A pattern reaches into documentation directories and not the
 /// directories themselves, for one may be a link to that of another package, by
 /// which its copyright file is found.
-pub(crate) const SETS: [ExcludeSet; 9] = [
+pub(crate) const SETS: [ExcludeSet; 10] = [
     ExcludeSet {
         name: "doc",
         patterns: &[
             "/usr/share/doc/*/*",
             "/usr/share/doc-base/*",
             "/usr/share/info/*",
-            "/usr/share/bug/*",
-            "/usr/share/lintian/*",
-            "/usr/share/linda/*",
             "/usr/share/groff/*",
         ],
         except: &["/usr/share/doc/*/copyright"],
+    },
+    // What only installation scripts, bug reporting and checkers of packages read.
+    ExcludeSet {
+        name: "packaging",
+        patterns: &[
+            "/etc/update-motd.d/*",
+            "/usr/share/base-files/*",
+            "/usr/share/bug/*",
+            "/usr/share/linda/*",
+            "/usr/share/lintian/*",
+        ],
+        except: &[],
     },
     ExcludeSet {
         name: "man",
