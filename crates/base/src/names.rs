@@ -225,7 +225,9 @@ fn nearest_family(parts: &Parts<'_>, differences: &mut Vec<String>) -> Option<(&
     let asked: i64 = number(parts.family).unwrap_or(i64::MAX);
     let best = alike.min_by_key(|(one, chain)| {
         let distance = number(one.name).map_or(0, |found| found.abs_diff(asked));
-        let other_release = wanted.is_none_or(|wanted| !chain.releases().contains(&wanted));
+        // A release that the name does not give counts for less than the number.
+        let other_release =
+            parts.release.is_some() && wanted.is_none_or(|wanted| !chain.releases().contains(&wanted));
         (one.name != parts.family, other_release, distance)
     });
     let (family, chain) = match best {

@@ -11,6 +11,7 @@ mod builds;
 mod checks;
 mod images;
 mod outputs;
+mod recipes;
 mod run;
 mod terminal;
 mod usage;
