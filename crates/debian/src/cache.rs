@@ -28,6 +28,16 @@ pub enum CacheError {
     /// The download failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// The file is not the one of this hash.
+    #[error("`{url}` is not the file that is wanted: its sha256 is `{actual}`, expected `{expected}`")]
+    OtherFile {
+        /// Where it is from.
+        url: String,
+        /// The hash wanted.
+        expected: String,
+        /// The hash of what came.
+        actual: String,
+    },
     /// The content is not what the signed index promises.
     #[error(
         "`{url}` is not the file that the index names: sha256 is `{actual}` with {actual_size} bytes, expected `{expected}` with {expected_size} bytes"
@@ -134,6 +144,44 @@ impl DownloadCache {
                 actual: actual.hex(),
                 expected_size: expected.size,
                 actual_size,
+            });
+        }
+        fs::rename(&partial, &path).map_err(failed(&path))?;
+        Ok(path)
+    }
+
+    /// The file with this hash, whose size is not known, from the cache or
+    /// downloaded into it. More than `limit` bytes are refused. A download that
+    /// an earlier process began is begun anew.
+    ///
+    /// # Errors
+    /// When it cannot be downloaded, or is another file.
+    pub fn get_by_hash(
+        &self,
+        fetcher: &dyn Fetcher,
+        url: &str,
+        sha256: &Digest,
+        limit: u64,
+    ) -> Result<PathBuf, CacheError> {
+        let path = self.path(sha256);
+        let held = || hash_file(&path).is_ok_and(|(actual, _)| actual == *sha256);
+        if held() {
+            return Ok(path);
+        }
+        let partial = path.with_extension("partial");
+        let mut file = open_locked(&partial).map_err(failed(&partial))?;
+        if held() {
+            return Ok(path);
+        }
+        file.set_len(0).map_err(failed(&partial))?;
+        download_all(fetcher, url, limit, &mut file)?;
+        let (actual, _) = hash_file(&partial).map_err(failed(&partial))?;
+        if actual != *sha256 {
+            fs::remove_file(&partial).map_err(failed(&partial))?;
+            return Err(CacheError::OtherFile {
+                url: url.to_owned(),
+                expected: sha256.hex(),
+                actual: actual.hex(),
             });
         }
         fs::rename(&partial, &path).map_err(failed(&path))?;
@@ -303,8 +351,51 @@ fn download(
     }
 }
 
+/// Downloads what there is, at most `limit` bytes.
+fn download_all(fetcher: &dyn Fetcher, url: &str, limit: u64, file: &mut File) -> Result<(), FetchError> {
+    let mut attempt = 1;
+    loop {
+        let offset = file.metadata().map_or(0, |meta| meta.len());
+        let request = FetchRequest { url, offset, limit };
+        match fetcher.fetch(&request, file) {
+            Err(FetchError::Interrupted { .. }) if attempt < ATTEMPTS => attempt += 1,
+            other => return other,
+        }
+    }
+}
+
 fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
     let mut digester = Digester::new();
     let size = io::copy(&mut File::open(path)?, &mut digester)?;
     Ok((digester.finish(), size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fetcher::FileFetcher;
+
+    #[test]
+    fn a_file_of_unknown_size_is_had_by_its_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = DownloadCache::open(&folder.path().join("cache")).unwrap();
+        let file = folder.path().join("node.tar");
+        fs::write(&file, b"content").unwrap();
+        let url = format!("file://{}", file.display());
+        let get = |sha256: &Digest, limit| cache.get_by_hash(&FileFetcher, &url, sha256, limit);
+        let right = Digest::sha256(b"content");
+        assert!(matches!(
+            get(&Digest::sha256(b"other"), 100),
+            Err(CacheError::OtherFile { .. })
+        ));
+        assert!(matches!(get(&right, 3), Err(CacheError::Fetch(_))));
+        // What a process that was killed left is not continued: it may be of another file.
+        fs::write(cache.path(&right).with_extension("partial"), b"junk").unwrap();
+        let path = get(&right, 100).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"content");
+        fs::remove_file(&file).unwrap();
+        assert_eq!(get(&right, 100).unwrap(), path);
+        fs::write(&path, b"damaged").unwrap();
+        assert!(get(&right, 100).is_err());
+    }
 }

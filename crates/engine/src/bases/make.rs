@@ -26,6 +26,8 @@ const SELECTIONS: &str = "assembled-selections";
 const LAYERS: &str = "assembled-layers";
 /// Folder of unpacked packages, among the downloads.
 const UNPACKED: &str = "unpacked";
+/// An archive from elsewhere whose recipe gives no size may have this many bytes.
+const MAX_INPUT: u64 = 2 << 30;
 /// When the images say that they were made: their config says 1970.
 const CREATED: Timestamp = Timestamp(0);
 
@@ -355,21 +357,16 @@ fn fetch_inputs(
     inputs
         .iter()
         .map(|input| {
-            let Some(size) = input.size else {
-                return Err(Problem::Other(format!(
-                    "input `{}` has no `size`: give its size in bytes",
-                    input.name
-                )));
-            };
-            let expected = Expected {
-                sha256: input.sha256,
-                size,
-            };
             part(report, &format!("fetch {} {}", input.name, input.version), || {
-                archive
-                    .cache
-                    .get(archive.fetcher, &input.url, &expected)
-                    .map_err(|error| other(&error))
+                let (cache, fetcher) = (archive.cache, archive.fetcher);
+                let file = match input.size {
+                    Some(size) => {
+                        let sha256 = input.sha256;
+                        cache.get(fetcher, &input.url, &Expected { sha256, size })
+                    }
+                    None => cache.get_by_hash(fetcher, &input.url, &input.sha256, MAX_INPUT),
+                };
+                file.map_err(|error| other(&error))
             })
         })
         .collect()
