@@ -95,15 +95,14 @@ pub struct Selection {
 
 impl Selection {
     /// sha256 over all that decides the bytes of the image: equal keys, equal images.
-    /// The releases count only by the epoch, so that a suite that changed elsewhere
-    /// does not make another image when the epoch is kept.
+    /// The releases do not count, nor their dates: a suite that changed elsewhere
+    /// makes no other image, and a build on it stays cached.
     #[must_use]
     pub fn key(&self) -> Digest {
         let mut text = format!(
-            "format {FORMAT}\nspec {}\nplatform {}\nepoch {}\n",
+            "format {FORMAT}\nspec {}\nplatform {}\n",
             self.spec.digest(),
-            self.platform,
-            self.epoch
+            self.platform
         );
         for package in &self.packages {
             text.push_str(&format!("{} {}\n", package.name, package.sha256));
