@@ -196,9 +196,9 @@ pub(crate) fn deb(control: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
 
 fn member(deb: &mut Vec<u8>, name: &str, content: &[u8]) {
     let size = content.len();
-    write!(
+    writeln!(
         deb,
-        "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n",
+        "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`",
         0, 0, 0, 100_644
     )
     .unwrap();
