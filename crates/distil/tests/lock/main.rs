@@ -1,11 +1,7 @@
 //! Lockfiles through the program, with Debian's own archive behind a server that can misbehave. Where no archive can
 //! be reached the test says so and passes.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "tests fail by a panic and tell when they are skipped"
-)]
+#![expect(clippy::unwrap_used, reason = "tests fail by a panic")]
 
 #[path = "../../../debian/tests/support/server.rs"]
 #[allow(dead_code, reason = "a part of it is used")]
