@@ -338,3 +338,29 @@ fn a_cached_build_is_stored_with_and_without_rewritten_times() {
     assert_ne!(build("type=image,rewrite-timestamp=false"), rewritten);
     assert_eq!(build("type=image"), rewritten);
 }
+
+#[test]
+fn devices_of_an_archive_that_cannot_be_made_are_told() {
+    let Some(world) = World::new() else { return };
+    let mut archive = tar::Builder::new(Vec::new());
+    for name in ["null", "zero"] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Char);
+        header.set_device_major(1).unwrap();
+        header.set_device_minor(3).unwrap();
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1);
+        header.set_size(0);
+        header.set_mode(0o666);
+        archive.append_data(&mut header, name, &b""[..]).unwrap();
+    }
+    world.write("context/Dockerfile", "FROM scratch\nADD devices.tar /dev/\n");
+    std::fs::write(world.path("context/devices.tar"), archive.into_inner().unwrap()).unwrap();
+    let outcome = outcome(world.command().args(["build", "--progress", "plain", "context"]));
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let told = outcome
+        .stderr
+        .contains("WARNING: device `/dev/null` and 1 more of the archive left out");
+    assert_eq!(told, !rustix::process::geteuid().is_root(), "{outcome:?}");
+}

@@ -14,7 +14,7 @@ use distil_sandbox::{
 use distil_snapshot::{ActiveSnapshot, CommitOptions, ReadonlyMount};
 use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource, ResultHandle, Stream};
 
-use super::{OpEnvironment, Output, cache_map, content_digest};
+use super::{OpEnvironment, Output, cache_map, with_flag};
 use crate::cache_map::OpKey;
 use crate::error::BuildError;
 
@@ -248,8 +248,15 @@ impl Op for ExecOp {
         let Some(key) = self.key.inputs.get(input) else {
             return Ok(None);
         };
+        let Some(selector) = &key.content else {
+            return Ok(None);
+        };
         let tree = Output::of(result).tree(&self.environment.snapshotter)?;
-        content_digest(key, tree.as_ref(), ctx.cancel())
+        with_flag(ctx.cancel(), |flag| {
+            distil_rootfs::content::digest_paths(tree.as_ref(), selector, flag)
+                .map(|digest| Some(Digest::from_bytes(digest)))
+                .map_err(OpError::failed)
+        })
     }
 
     fn exec(&self, ctx: &OpContext, inputs: &[ResultHandle]) -> Result<Outputs, OpError> {

@@ -13,7 +13,7 @@ use distil_rootfs::{
     SymbolicMode, SymlinkSpec, Timestamp, Tree, TreeError, UpperError, content, users,
 };
 use distil_snapshot::{ActiveSnapshot, CommitOptions};
-use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource, ResultHandle};
+use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource, ResultHandle, Stream};
 
 use super::{OpEnvironment, Output, cache_map, package_copy, with_flag};
 use crate::cache_map::OpKey;
@@ -332,6 +332,9 @@ impl Run<'_> {
                     })
                 });
                 self.only_copies &= !report.unpacked;
+                if let Some(text) = left_out(&std::mem::take(&mut report.left_out)) {
+                    self.ctx.log(Stream::Stderr, text.as_bytes());
+                }
                 return copied;
             }
             None => return Err(OpError::failed("a file action of an unknown kind")),
@@ -384,6 +387,19 @@ impl Run<'_> {
     fn owner(&self, owner: Option<&pb::ChownOpt>, unknown: Unknown) -> Result<Option<Owner>, OpError> {
         resolve_owner(owner, unknown, |input| self.tree(input, &[]))
     }
+}
+
+/// What is told of device nodes that could not be made.
+fn left_out(devices: &[PathBuf]) -> Option<String> {
+    let first = devices.first()?.display();
+    let others = match devices.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!(
+        "WARNING: device `{first}`{others} of the archive left out: an ordinary user cannot make device nodes; \
+         build as root to have them\n"
+    ))
 }
 
 /// What is missing in a context is missing for a reason.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use distil_llb::pb::op::Kind;
 use distil_llb::{LoadedGraph, OpNode, OutputRef};
-use distil_oci::{Digest, Platform};
+use distil_oci::Platform;
 use distil_rootfs::{EmptyTree, Tree};
 use distil_snapshot::{SnapshotError, Snapshotter};
 use distil_solver::{CacheMap, Content, Edge, Graph, InputMap, OpError, ResultHandle, Vertex, VertexIndex};
@@ -194,22 +194,6 @@ fn cache_map(key: &OpKey, content: Content) -> CacheMap {
         inputs: key.inputs.iter().map(input).collect(),
         private: false,
     }
-}
-
-/// Digest of what `key` selects of an input.
-fn content_digest(
-    key: &InputKey,
-    tree: &dyn Tree,
-    cancel: &distil_solver::CancelToken,
-) -> Result<Option<Digest>, OpError> {
-    let Some(selector) = &key.content else {
-        return Ok(None);
-    };
-    with_flag(cancel, |flag| {
-        distil_rootfs::content::digest_paths(tree, selector, flag)
-            .map(|digest| Some(Digest::from_bytes(digest)))
-            .map_err(OpError::failed)
-    })
 }
 
 /// Runs `work` with a flag that becomes true when `cancel` is set.

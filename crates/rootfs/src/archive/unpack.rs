@@ -14,17 +14,18 @@ use rustix::io::Errno;
 use tar::{Entry, EntryType};
 
 use super::{ArchiveError, decoder, detect};
-use crate::copy::CopySpec;
+use crate::copy::{CopyReport, CopySpec};
 use crate::node::{FileKind, Owner, Timestamp, Xattrs};
 use crate::tree::{Dir, Tree, clean_absolute, resolve_below};
 use crate::upper::{Metadata, ParentTimes, Upper, UpperError, WriteDir};
 
-/// Unpacks the file `path` of `source` when it is an archive; says whether it was.
+/// Unpacks the file `path` of `source` when it is an archive; says whether it was, in `report` too.
 pub(crate) fn unpack_path(
     upper: &Upper,
     source: &dyn Tree,
     path: &Path,
     spec: &CopySpec,
+    report: &mut CopyReport,
 ) -> Result<bool, UpperError> {
     let real = source.resolve(path)?;
     if !source.lookup(&real)?.is_some_and(|node| node.kind.is_file()) {
@@ -49,9 +50,12 @@ pub(crate) fn unpack_path(
         root: &destination,
         last: None,
         dirs: Vec::new(),
+        left_out: Vec::new(),
     };
     let reader = decoder(file, compression).map_err(damaged)?;
     unpack.run(&mut tar::Archive::new(reader))?;
+    report.unpacked = true;
+    report.left_out.append(&mut unpack.left_out);
     times.restore(upper, Path::new(""))?;
     if let Some(timestamp) = spec.timestamp {
         for dir in created.iter().rev() {
@@ -70,6 +74,8 @@ struct Unpack<'a> {
     last: Option<Arc<WriteDir>>,
     /// Directories of the archive and their times, set last.
     dirs: Vec<(PathBuf, Timestamp)>,
+    /// Devices that nobody may make here.
+    left_out: Vec<PathBuf>,
 }
 
 /// What a header says.
@@ -151,6 +157,7 @@ impl Unpack<'_> {
             Err(UpperError::Io { source, .. })
                 if source.kind() == io::ErrorKind::PermissionDenied && is_device(header) =>
             {
+                self.left_out.push(path);
                 Ok(())
             }
             Err(error) => Err(error),

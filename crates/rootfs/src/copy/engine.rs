@@ -142,8 +142,7 @@ pub(crate) fn copy(
         });
     }
     for path in sources {
-        if spec.attempt_unpack && crate::archive::unpack_path(upper, source, &path, spec)? {
-            report.unpacked = true;
+        if spec.attempt_unpack && crate::archive::unpack_path(upper, source, &path, spec, report)? {
             continue;
         }
         let engine = Engine::new(upper, source, spec)?;

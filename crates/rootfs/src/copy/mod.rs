@@ -137,6 +137,9 @@ pub struct CopyReport {
     /// An archive was unpacked: of its files nothing is in the manifest, and they may have replaced
     /// files that are.
     pub unpacked: bool,
+    /// Device nodes of archives that were not made, since a user namespace refuses them: paths in the
+    /// destination.
+    pub left_out: Vec<PathBuf>,
 }
 
 /// The selector whose digest covers what `spec` reads from its source (BuildKit's file op).
