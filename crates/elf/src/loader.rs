@@ -19,6 +19,8 @@ use crate::{ElfFile, cache, conf, machine};
 
 const MAX_LOADER: usize = 8 << 20;
 const MAX_CACHE: usize = 64 << 20;
+/// Directories of one run path.
+const MAX_RUN_PATHS: usize = 256;
 
 /// Names that musl itself stands for, up to the dot.
 const MUSL_OWN: [&str; 7] = [
@@ -350,7 +352,10 @@ fn run_paths(object: &Object, loader: &Loader) -> Vec<PathBuf> {
     } else {
         &dynamic.runpath
     };
-    own.iter().flat_map(|path| expand(path, object, loader)).collect()
+    own.iter()
+        .take(MAX_RUN_PATHS)
+        .flat_map(|path| expand(path, object, loader))
+        .collect()
 }
 
 /// Replaces `$ORIGIN`, `$LIB` and `$PLATFORM`, with or without braces. A path that is not absolute then depends on

@@ -81,6 +81,17 @@ pub struct MissingVersion {
     pub needed_by: PathBuf,
 }
 
+impl fmt::Display for MissingVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (library, needed_by) = (self.library.display(), self.needed_by.display());
+        write!(
+            f,
+            "`{library}` has no `{}`, which `{needed_by}` needs",
+            self.version
+        )
+    }
+}
+
 /// Why there is no closure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -128,14 +139,7 @@ fn describe_missing(files: &[Missing], versions: &[MissingVersion]) -> String {
             missing.needed_by.display()
         )
     });
-    let versions = versions.iter().map(|missing| {
-        format!(
-            "`{}` has no `{}`, which `{}` needs",
-            missing.library.display(),
-            missing.version,
-            missing.needed_by.display()
-        )
-    });
+    let versions = versions.iter().map(ToString::to_string);
     let mut text: Vec<String> = files.chain(versions).collect();
     text.push("install what is missing in the stage that is copied from".to_owned());
     text.join("; ")

@@ -8,6 +8,8 @@ use super::{ClosureError, Reason};
 use crate::loader::Loader;
 
 const MAX_CONFIGURATION: usize = 1 << 20;
+/// Nobody has more name services.
+const MAX_SERVICES: usize = 64;
 
 /// Functions that ask a name service.
 const ASKING: &[&str] = &[
@@ -119,6 +121,7 @@ impl Collector<'_, '_> {
         }
         services.sort_unstable();
         services.dedup();
+        services.truncate(MAX_SERVICES);
         for service in services {
             self.bring_plugin(task, loaded, &format!("libnss_{service}.so.2"), Need::Along)?;
         }

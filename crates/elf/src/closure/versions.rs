@@ -7,7 +7,7 @@ use super::program::Loaded;
 impl Collector<'_, '_> {
     /// Compares as glibc does when it loads: a library without any version table is trusted. musl ignores versions.
     pub(super) fn check_versions(&mut self, task: &Task, loaded: &Loaded) {
-        if task.need != Need::Strict || matches!(loaded.loader, crate::Loader::Musl { .. }) {
+        if matches!(loaded.loader, crate::Loader::Musl { .. }) {
             return;
         }
         for (path, elf) in &loaded.objects {
@@ -24,11 +24,16 @@ impl Collector<'_, '_> {
                     continue;
                 }
                 for version in need.versions.iter().filter(|version| !defined.contains(version)) {
-                    self.missing_versions.insert(MissingVersion {
+                    let missing = MissingVersion {
                         version: version.clone(),
                         library: library.clone(),
                         needed_by: path.clone(),
-                    });
+                    };
+                    if task.need == Need::Strict {
+                        self.missing_versions.insert(missing);
+                    } else {
+                        self.out.notes.insert(missing.to_string());
+                    }
                 }
             }
         }

@@ -2,7 +2,9 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
-use crate::{Constraints, EnvList, Exec, FileAction, Graph, Mount, MountKind, Owner, OwnerId, State, caps};
+use crate::{
+    ClosureCopy, Constraints, EnvList, Exec, FileAction, Graph, Mount, MountKind, Owner, OwnerId, State, caps,
+};
 
 fn platform() -> pb::Platform {
     pb::Platform {
@@ -122,6 +124,47 @@ fn file_actions_work_on_each_other() {
     assert_eq!(wired, [(0, -1), (1, 0)]);
     assert_eq!(node.display_name(), "mkdir /a, mkdir /b");
     assert_eq!(node.platform, None);
+}
+
+#[test]
+fn a_closure_names_its_base_and_its_source() {
+    let mut graph = Graph::default();
+    let state = image(&mut graph);
+    let source = graph.file(None, vec![mkdir("/a")], Constraints::default());
+    let copy = ClosureCopy {
+        paths: vec!["/bin/x".to_owned()],
+        dest: "/".to_owned(),
+        owner: Some(Owner::parse("app")),
+        mode: -1,
+        ..ClosureCopy::default()
+    };
+    let edge = graph.closure(state.output, source, copy, Constraints::default());
+    let definition = graph.definition(Some(edge), &platform());
+    let again = Definition::decode(&definition.encode()).unwrap();
+    assert_eq!(again, definition);
+    let loaded = again.load().unwrap();
+    let node = loaded.nodes().last().unwrap();
+    let Kind::Closure(closure) = &node.kind else {
+        panic!("a closure")
+    };
+    assert_eq!((closure.base, closure.source, node.inputs.len()), (0, 1, 2));
+    assert_eq!(node.display_name(), "closure of /bin/x /");
+    assert!(node.metadata.caps.contains_key(caps::FILE_CLOSURE));
+    for (base, source, paths, says) in [
+        (0, 2, 1, "an input it does not have"),
+        (-2, 1, 1, "an input it does not have"),
+        (0, -1, 1, "an input it does not have"),
+        (0, 1, 0, "has no path"),
+    ] {
+        let closure = pb::ClosureOp {
+            base,
+            source,
+            paths: closure.paths[..paths].to_vec(),
+            ..closure.clone()
+        };
+        let wrong = check_kind(&Kind::Closure(closure), 2).unwrap_err();
+        assert!(wrong.contains(says), "{wrong}");
+    }
 }
 
 #[test]

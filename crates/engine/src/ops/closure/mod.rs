@@ -7,6 +7,7 @@ mod plan;
 mod tests;
 
 use std::fmt::Write;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -157,6 +158,9 @@ impl ClosureOp {
         };
         upper.mkdir(&mkdir).map_err(OpError::failed)?;
         for package in packages {
+            if is_told(upper, &directory.join(&package.name), &package.control)? {
+                continue;
+            }
             let files = [
                 (package.name.clone(), &package.control),
                 (format!("{}.md5sums", package.name), &package.md5sums),
@@ -242,6 +246,18 @@ impl Op for ClosureOp {
             content,
         })
     }
+}
+
+/// Whether the base tells of the package already. Its list of files then has more than those of the closure.
+fn is_told(upper: &Upper, path: &Path, control: &[u8]) -> Result<bool, OpError> {
+    let there = upper.lookup(path).map_err(OpError::failed)?;
+    if there.is_none_or(|node| !node.kind.is_file() || node.size != control.len() as u64) {
+        return Ok(false);
+    }
+    let mut bytes = Vec::new();
+    let mut file = upper.open(path).map_err(OpError::failed)?;
+    file.read_to_end(&mut bytes).map_err(OpError::failed)?;
+    Ok(bytes == control)
 }
 
 /// The paths that a source of the instruction stands for.
