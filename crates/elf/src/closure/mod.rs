@@ -54,6 +54,9 @@ pub struct Closure {
     pub members: BTreeMap<PathBuf, Reason>,
     /// Paths by which something is opened, where links lie on the way, and the real path they must lead to.
     pub aliases: BTreeMap<PathBuf, PathBuf>,
+    /// Those of [`Closure::aliases`] at which a loader looks and, where it finds nothing, finds the library in another
+    /// of its directories: they only matter where something else stands in the way.
+    pub searched: BTreeSet<PathBuf>,
     /// Links that the tree does not have and that stand for its configuration, with the real path they lead to:
     /// a library that is only found by `ld.so.cache` is put where every loader looks.
     pub added: BTreeMap<PathBuf, PathBuf>,

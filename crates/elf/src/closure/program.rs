@@ -130,8 +130,10 @@ impl Collector<'_, '_> {
             self.lacks(task.need, name, &object.path);
             return Ok(None);
         };
-        if found.via == Via::Configuration {
-            self.make_findable(name, &real, &loaded.loader)?;
+        match found.via {
+            Via::Configuration => self.make_findable(name, &real, &loaded.loader)?,
+            Via::Default => self.note_search(&found.path, &real, &loaded.loader)?,
+            Via::Object | Via::Loader => {}
         }
         loaded.by_name.insert(name.to_owned(), real.clone());
         if loaded.objects.iter().any(|(path, _)| *path == real) {
@@ -171,6 +173,23 @@ impl Collector<'_, '_> {
             self.bring(path, &reason)?;
         }
         self.bring(&found.path, &reason)
+    }
+
+    /// Notes that the loader finds the library `real` without the link that leads to it through `path`, as in a
+    /// merged /usr: `/lib/TRIPLET` is `/usr/lib/TRIPLET`, and both are searched.
+    fn note_search(&mut self, path: &Path, real: &Path, loader: &Loader) -> Result<(), ClosureError> {
+        let (Loader::Glibc { directories } | Loader::Musl { directories, .. }) = loader;
+        let Some(name) = path.file_name() else {
+            return Ok(());
+        };
+        for directory in directories {
+            let is_real = self.stage.trail(directory)?.real == *directory;
+            if is_real && self.stage.trail(&directory.join(name))?.real == real {
+                self.out.searched.insert(path.to_owned());
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// A link in the loader's own directory to a library that only the stage's configuration finds.

@@ -36,6 +36,18 @@ fn a_program_comes_with_its_loader_its_libraries_and_the_links_to_them() {
             .map(|real| real.display().to_string())
     };
     assert_eq!(alias("/bin/tool").as_deref(), Some("/usr/bin/tool"));
+    // The loader looks in /usr/lib/x86_64-linux-gnu too; the program itself is opened by that path.
+    let searched: Vec<_> = closure
+        .searched
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let expected = [
+        "/lib/liby.so",
+        "/lib/x86_64-linux-gnu/libc.so.6",
+        "/lib/x86_64-linux-gnu/libx.so.1",
+    ];
+    assert_eq!(searched, expected);
     let loader = "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
     assert_eq!(alias("/lib64/ld-linux-x86-64.so.2").as_deref(), Some(loader));
     let named = closure

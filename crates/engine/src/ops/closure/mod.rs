@@ -89,6 +89,7 @@ impl ClosureOp {
             // Cannot fail on a string.
             let _ = writeln!(text, "{from:?} {to:?}");
         }
+        let _ = writeln!(text, "{:?}", found.closure.searched);
         for package in &found.packages {
             let _ = writeln!(text, "{:?} {:?}", package.control, package.md5sums);
         }

@@ -334,6 +334,10 @@ impl Planner<'_> {
         let (Some(parent), Some(name)) = (wanted.parent(), wanted.file_name()) else {
             return Ok(());
         };
+        let in_the_way = self.resolve(parent)?.join(name);
+        if self.placing.closure.searched.contains(path) && self.node(&in_the_way)?.is_none() {
+            return Ok(());
+        }
         let mtime = self
             .node(&place)?
             .map_or_else(Timestamp::default, |node| node.mtime);

@@ -153,6 +153,21 @@ fn a_merged_usr_onto_a_split_one_keeps_the_directory_and_links_into_it() {
 }
 
 #[test]
+fn no_link_is_needed_where_the_loader_looks_in_both_places() {
+    let lines_of = |target: &str| {
+        let mut case = Case::new(
+            &["usr/lib/libx.so.1", "lib -> usr/lib"],
+            &[target],
+            &["/lib/libx.so.1"],
+        );
+        case.closure.searched.insert("/lib/libx.so.1".into());
+        lines(&case.layer().1)
+    };
+    assert_eq!(lines_of("lib/other"), ["/usr/lib/libx.so.1 usr/lib/libx.so.1"]);
+    assert_eq!(lines_of("lib/libx.so.1").len(), 2);
+}
+
+#[test]
 fn a_split_usr_onto_a_merged_one_goes_through_the_links() {
     let case = Case::new(
         &["lib/libx.so.1", "lib64/ld.so -> ../lib/libx.so.1"],
