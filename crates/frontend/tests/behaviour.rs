@@ -353,6 +353,15 @@ fn packages_are_looked_up_again_with_pull_and_are_of_the_platform() {
 }
 
 #[test]
+fn packages_are_never_linked() {
+    let text = "FROM a\nCOPY --link --from=deb:trixie/libpq5 / /\nCOPY --link --from=b / /\n";
+    let conversion = lower(text, &options(), &Images::default()).unwrap();
+    let graph = conversion.definition.load().expect("our own graphs load");
+    let merges = graph.nodes().iter().filter(|node| matches!(node.kind, Kind::Merge(_)));
+    assert_eq!(merges.count(), 1, "{:?}", names(&conversion));
+}
+
+#[test]
 fn what_names_no_packages_is_refused_at_its_line() {
     let mut options = options();
     options
