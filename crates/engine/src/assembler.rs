@@ -17,23 +17,11 @@ pub(crate) struct BaseAssembler {
 
 impl Assembler for BaseAssembler {
     fn covers(&self, reference: &Reference) -> Coverage {
-        match DistrolessImage::from_reference(reference) {
-            Some(image) if image.own => Coverage::Own,
-            Some(_) => Coverage::Recipe,
-            None if DebianImage::from_reference(reference).is_some() => Coverage::Recipe,
-            None => Coverage::Registry,
-        }
+        coverage(reference)
     }
 
     fn note(&self, reference: &Reference) -> Option<String> {
-        let image = DistrolessImage::from_reference(reference)?;
-        // What differs is the same for every architecture.
-        let spec = image.spec(&Platform::new("linux", "amd64", "")).ok()?;
-        let differs = spec.differs.filter(|_| !image.own)?;
-        Some(format!(
-            "`{}` is assembled from Debian packages: {differs}",
-            reference.familiar()
-        ))
+        difference(reference)
     }
 
     fn nearest(&self, reference: &Reference) -> Option<String> {
@@ -88,6 +76,66 @@ impl BaseAssembler {
             }),
             Err(Problem::Store(error)) => Err(error),
             Err(Problem::Other(detail)) => Err(failed(detail)),
+        }
+    }
+}
+
+fn coverage(reference: &Reference) -> Coverage {
+    match DistrolessImage::from_reference(reference) {
+        Some(image) if image.own => Coverage::Own,
+        Some(_) => Coverage::Recipe,
+        None if DebianImage::from_reference(reference).is_some() => Coverage::Recipe,
+        None => Coverage::Registry,
+    }
+}
+
+/// In what the programs of an assembled image are not those of the published one.
+fn difference(reference: &Reference) -> Option<String> {
+    let image = DistrolessImage::from_reference(reference)?;
+    // What differs is the same for every architecture.
+    let spec = image.spec(&Platform::new("linux", "amd64", "")).ok()?;
+    let differs = spec.differs.filter(|_| !image.own)?;
+    Some(format!(
+        "`{}` is assembled from Debian packages: {differs}",
+        reference.familiar()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_who_has_them() {
+        for (name, covered, noted) in [
+            ("debian:bookworm", Coverage::Recipe, false),
+            ("debian:12.5", Coverage::Registry, false),
+            ("gcr.io/distroless/static-debian12", Coverage::Recipe, false),
+            (
+                "gcr.io/distroless/cc-debian13:debug-nonroot-arm64",
+                Coverage::Recipe,
+                false,
+            ),
+            ("gcr.io/distroless/static-debian11", Coverage::Registry, false),
+            ("gcr.io/distroless/java17-debian13", Coverage::Registry, false),
+            ("gcr.io/distroless/java21-debian13", Coverage::Recipe, true),
+            (
+                "gcr.io/distroless/java25-debian13:nonroot",
+                Coverage::Recipe,
+                true,
+            ),
+            ("distil/java21-debian13:slim", Coverage::Own, false),
+            ("distil/static-debian12", Coverage::Own, false),
+            ("distil/something", Coverage::Registry, false),
+            (
+                "registry.example/distroless/static-debian12",
+                Coverage::Registry,
+                false,
+            ),
+        ] {
+            let reference: Reference = name.parse().unwrap();
+            assert_eq!(coverage(&reference), covered, "{name}");
+            assert_eq!(difference(&reference).is_some(), noted, "{name}");
         }
     }
 }

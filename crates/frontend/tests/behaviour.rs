@@ -357,7 +357,10 @@ fn packages_are_never_linked() {
     let text = "FROM a\nCOPY --link --from=deb:trixie/libpq5 / /\nCOPY --link --from=b / /\n";
     let conversion = lower(text, &options(), &Images::default()).unwrap();
     let graph = conversion.definition.load().expect("our own graphs load");
-    let merges = graph.nodes().iter().filter(|node| matches!(node.kind, Kind::Merge(_)));
+    let merges = graph
+        .nodes()
+        .iter()
+        .filter(|node| matches!(node.kind, Kind::Merge(_)));
     assert_eq!(merges.count(), 1, "{:?}", names(&conversion));
 }
 
