@@ -160,3 +160,22 @@ fn a_recipe_file_extends_another() {
         assert!(text.contains(expected), "{expected}: {text}");
     }
 }
+
+#[test]
+fn the_recipes_of_the_documentation_compose() {
+    let world = World::without_builds();
+    let text = include_str!("../../../../docs/recipes.md");
+    let blocks = text
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let recipes: Vec<&str> = blocks.filter(|block| block.starts_with("name:")).collect();
+    assert_eq!(recipes.len(), 2);
+    for recipe in recipes {
+        world.write(
+            "my.yaml",
+            &recipe.replace("<64 digits, from SHASUMS256.txt beside it>", &"0".repeat(64)),
+        );
+        world.ok("base show my.yaml");
+    }
+}
