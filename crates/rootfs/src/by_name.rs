@@ -21,11 +21,13 @@ impl<T> Default for ByName<T> {
 impl<T> ByName<T> {
     /// The value of `name`.
     pub fn get(&self, name: &OsStr) -> Option<&T> {
-        let at = self
-            .items
-            .binary_search_by(|(own, _)| own.as_os_str().cmp(name))
-            .ok()?;
+        let at = self.place(name)?;
         self.items.get(at).map(|(_, value)| value)
+    }
+
+    fn place(&self, name: &OsStr) -> Option<usize> {
+        let found = self.items.binary_search_by(|(own, _)| own.as_os_str().cmp(name));
+        found.ok()
     }
 
     /// Number of names.
@@ -59,6 +61,8 @@ impl<T> ByName<T> {
     }
 
     pub(crate) fn remove(&mut self, name: &OsStr) {
-        self.items.retain(|(own, _)| own != name);
+        if let Some(at) = self.place(name) {
+            self.items.remove(at);
+        }
     }
 }

@@ -45,8 +45,8 @@ struct Totals {
     digests: Vec<(PathBuf, Found<[u8; 32]>)>,
     /// By destination directory, without a leading `/`.
     manifest: Vec<(PathBuf, Found<ManifestEntry>)>,
-    /// Destinations that became hard links of each other.
-    shared: Vec<PathBuf>,
+    /// Destinations that must not be in the manifest: hard links of each other, and what is no plain file.
+    unlisted: Vec<PathBuf>,
 }
 
 /// Files that go from one directory to one directory: what is known before and after.
@@ -63,8 +63,8 @@ pub(super) struct Batch<'a> {
     pub(super) linked: u64,
     pub(super) digests: Found<[u8; 32]>,
     pub(super) manifest: Found<ManifestEntry>,
-    /// Destinations that became hard links of each other.
-    pub(super) shared: Vec<PathBuf>,
+    /// See [`Totals::unlisted`].
+    pub(super) unlisted: Vec<PathBuf>,
 }
 
 /// A source directory that is being copied.
@@ -182,7 +182,7 @@ impl<'a> Engine<'a> {
         for (dir, files) in totals.manifest {
             report.manifest.extend(&dir, files);
         }
-        for path in totals.shared {
+        for path in totals.unlisted {
             report.manifest.remove(&path);
         }
     }
@@ -195,7 +195,7 @@ impl<'a> Engine<'a> {
         totals.linked += batch.linked;
         totals.digests.push((source.to_owned(), batch.digests));
         totals.manifest.push((target, batch.manifest));
-        totals.shared.extend(batch.shared);
+        totals.unlisted.extend(batch.unlisted);
     }
 
     /// For files that go from the directory `source` to the directory `target`.

@@ -87,7 +87,7 @@ impl Engine<'_> {
             // Only the callers' directory jobs see directories.
             FileKind::Dir => Ok(()),
             FileKind::CharDevice | FileKind::BlockDevice | FileKind::Fifo | FileKind::Socket => {
-                self.copy_special(&place)
+                self.copy_special(&place, batch)
             }
         }
     }
@@ -112,7 +112,7 @@ impl Engine<'_> {
         place.target.set_xattrs(place.name, &xattrs)
     }
 
-    fn copy_special(&self, place: &Place<'_>) -> Result<(), UpperError> {
+    fn copy_special(&self, place: &Place<'_>, batch: &mut Batch<'_>) -> Result<(), UpperError> {
         let node = &place.entry.node;
         // BuildKit's copy clears the socket bit in the type: a block device becomes a
         // character device, a socket an empty file.
@@ -122,6 +122,9 @@ impl Engine<'_> {
             other => other,
         };
         let fd = place.target.clear_slot(place.name)?;
+        // An earlier copy may have left a regular file here.
+        let path = place.target.path().join(place.name);
+        batch.unlisted.push(below_root(&path).to_owned());
         if kind == FileKind::CharDevice && node.rdev == 0 {
             // That is a whiteout in the layer, and overlayfs refuses it too.
             return Err(place.target_error("create device", Errno::PERM));
@@ -149,7 +152,7 @@ impl Engine<'_> {
             match rustix::fs::linkat(root, from, &*fd, place.name, AtFlags::empty()) {
                 Ok(()) => {
                     batch.files += 1;
-                    batch.shared.extend([from, below_root(&to)].map(Path::to_owned));
+                    batch.unlisted.extend([from, below_root(&to)].map(Path::to_owned));
                     return Ok(());
                 }
                 // Too many names: this one becomes a file of its own.

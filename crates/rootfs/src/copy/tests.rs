@@ -294,6 +294,28 @@ fn links_unchanged_files_from_an_earlier_layer() {
 }
 
 #[test]
+fn what_replaced_a_file_is_in_no_manifest() {
+    if !root_or_skip("what_replaced_a_file_is_in_no_manifest") {
+        return;
+    }
+    let mut fixture = Fixture::new();
+    let source = fixture.source("context", &["one/a=1", "one/b=2", "two/"]);
+    let _socket = std::os::unix::net::UnixListener::bind(source.join("two/a")).unwrap();
+    let upper = fixture.upper();
+    let tree = context(&source);
+    let mut report = CopyReport::default();
+    for path in ["/one", "/two"] {
+        upper
+            .copy(&tree, &CopySpec::new(path, "/t/"), &mut report)
+            .unwrap();
+    }
+    // A socket becomes an empty file.
+    assert_eq!(std::fs::read(upper.dir().join("t/a")).unwrap(), b"");
+    assert!(report.manifest.get(Path::new("t/a")).is_none());
+    assert!(report.manifest.get(Path::new("t/b")).is_some());
+}
+
+#[test]
 fn times_of_the_source_are_kept_and_parents_are_not_dated() {
     if !root_or_skip("times_of_the_source_are_kept_and_parents_are_not_dated") {
         return;
