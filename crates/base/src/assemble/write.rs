@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use distil_layer::LinkGroups;
+use distil_rootfs::archive::{Compression, decoder};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
@@ -317,15 +318,12 @@ fn create(directory: &OwnedFd, name: impl rustix::path::Arg) -> rustix::io::Resu
     rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600)).map(File::from)
 }
 
-/// The bytes of an archive that may be packed with xz, gzip or zstd.
-fn decompress(file: File) -> io::Result<Box<dyn Read + Send>> {
-    const XZ: &[u8] = b"\xfd7zXZ\0";
-    let mut reader = BufReader::with_capacity(128 << 10, file);
-    let is_xz = io::BufRead::fill_buf(&mut reader)?.starts_with(XZ);
-    if is_xz {
-        return Ok(Box::new(lzma_rust2::XzReader::new(reader, true)));
-    }
-    distil_layer::decompress(reader)
+/// The bytes of an archive, packed or not.
+fn decompress(mut file: File) -> io::Result<Box<dyn Read>> {
+    let mut head = Vec::with_capacity(10);
+    Read::by_ref(&mut file).take(10).read_to_end(&mut head)?;
+    file.rewind()?;
+    decoder(file, Compression::sniff(&head))
 }
 
 /// Writes entries one after the other and keeps the directory of the last one open.

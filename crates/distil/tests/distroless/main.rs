@@ -10,6 +10,8 @@
 mod world;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Command;
 
 use world::{World, ordinary_user};
@@ -277,6 +279,72 @@ fn the_shell_of_debug() {
         assert_eq!(lines[0], "65532");
         assert!(lines[1].starts_with("BusyBox v1.3"), "{found}");
         assert_eq!(lines[2], "/home/nonroot");
+    }
+}
+
+/// A file over HTTP, for as many requests as come.
+fn serve(content: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request);
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                content.len()
+            );
+            let _ = stream.write_all(&[head.as_bytes(), &content].concat());
+        }
+    });
+    format!("http://{address}/archive")
+}
+
+/// A recipe of one's own, with a program that no package has.
+#[test]
+fn a_program_from_elsewhere() {
+    let Some(world) = World::new(PROGRAMS) else { return };
+    if !compile(&world, "gcc", &["-static", "-o", "static", "static.c"]) {
+        return;
+    }
+    for compression in ["-z", "-J", "-j", "-v"] {
+        let folder = world.path("programs");
+        let mut tar = Command::new("tar");
+        tar.args(["-c", compression, "-f", "archive", "static", "static.c"])
+            .current_dir(folder);
+        assert!(tar.output().unwrap().status.success());
+        let archive = fs::read(world.path("programs/archive")).unwrap();
+        let sha256 = distil_oci::Digest::sha256(&archive).hex();
+        let recipe = format!(
+            "name: my/own\nextends: static\nrelease: trixie\ninputs:\n  - name: own\n    version: 1\n    url: {}\n    \
+             sha256: {sha256}\n    members:\n      - {{from: static, to: /bin/own, mode: 0755}}\nentrypoint: [/bin/own]\n",
+            serve(archive)
+        );
+        fs::write(world.path("own.yaml"), &recipe).unwrap();
+        let output = world.command(&["base", "build", "-t", "own", "own.yaml"]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        if error.contains("cannot be reached") {
+            println!("skipped: no Debian archive can be used");
+            return;
+        }
+        assert!(output.status.success(), "{compression}: {error}");
+        assert_eq!(world.distil(&["run", "--rm", "own"]).trim(), "static c is well");
+        // Other bytes than the recipe says, and a member that is not there: refused, and nothing is made.
+        let wrong = [
+            (recipe.replace(&sha256, &"0".repeat(64)), "sha256"),
+            (
+                recipe.replace("from: static", "from: other"),
+                "has no file `other`",
+            ),
+        ];
+        for (recipe, expected) in wrong {
+            fs::write(world.path("own.yaml"), recipe).unwrap();
+            let output = world.command(&["base", "build", "-t", "wrong", "own.yaml"]);
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success() && error.contains(expected), "{error}");
+            assert!(!world.distil(&["images", "-a"]).contains("wrong"));
+        }
     }
 }
 
