@@ -113,14 +113,15 @@ impl Lockfile {
     pub fn check_not_before(&self, releases: &[AcceptedRelease]) -> Result<(), LockError> {
         for accepted in releases {
             let found = accepted.release.date;
-            let is_it = |suite: &&LockedSuite| {
-                suite.name == accepted.source.suite
-                    && suite
-                        .archive
-                        .as_ref()
-                        .is_none_or(|url| *url == accepted.source.url)
+            let named = || {
+                self.suites
+                    .iter()
+                    .filter(|suite| suite.name == accepted.source.suite)
             };
-            if let Some(suite) = self.suites.iter().find(is_it).filter(|suite| found < suite.date) {
+            // An archive of somebody else may call a suite as Debian does.
+            let own = named().find(|suite| suite.archive.as_ref() == Some(&accepted.source.url));
+            let known = own.or_else(|| named().find(|suite| suite.archive.is_none()));
+            if let Some(suite) = known.filter(|suite| found < suite.date) {
                 return Err(LockError::WentBack {
                     suite: suite.name.clone(),
                     found,
