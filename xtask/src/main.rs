@@ -30,6 +30,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "export",
         &["layer", "oci", "registry", "rootfs", "snapshot", "store"],
     ),
+    (
+        "audit",
+        &["debian", "elf", "fetch", "layer", "oci", "rootfs", "snapshot", "store"],
+    ),
     ("base", &["debian", "elf", "layer", "oci", "rootfs", "store"]),
     ("engine", &["*"]),
     ("distil", &["*"]),

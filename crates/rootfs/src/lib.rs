@@ -38,6 +38,7 @@ pub use ownership::{IdMap, IdRange, NativeOwnership, Ownership};
 pub use root_dir::RootDir;
 pub use sys::xattrs_fd;
 pub use tree::{
-    Dir, DirTree, EmptyTree, Entry, Filter, FilteredTree, ListedTree, MergedTree, Tree, TreeError,
+    Dir, DirTree, EmptyTree, Entry, Filter, FilteredTree, ListedTree, MergedTree, ScannedDir, ScannedEntry,
+    Tree, TreeError, scan_layers,
 };
 pub use upper::{MkdirSpec, MkfileSpec, OpaqueXattr, RmSpec, SymlinkSpec, Upper, UpperError, UpperOptions};

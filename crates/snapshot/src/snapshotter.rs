@@ -260,8 +260,8 @@ impl Snapshotter {
         *locked(&self.inner.manifest) = Some((layer, manifest));
     }
 
-    /// The layer's hard links.
-    pub(crate) fn links(&self, layer: LayerId) -> Result<LinkGroups, SnapshotError> {
+    /// The layer's hard links, as they were recorded when it was made.
+    pub fn links(&self, layer: LayerId) -> Result<LinkGroups, SnapshotError> {
         let path = self.inner.store.layers().path(layer).join("links");
         match fs::read(&path) {
             Ok(bytes) => LinkGroups::decode(&bytes).map_err(in_layer(layer)),

@@ -7,6 +7,7 @@ mod follow;
 mod listed;
 mod merged;
 mod resolve;
+mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ pub use listed::ListedTree;
 pub(crate) use merged::MergedDir;
 pub use merged::MergedTree;
 pub(crate) use resolve::{clean_absolute, resolve as resolve_below};
+pub use scan::{ScannedDir, ScannedEntry, scan_layers};
 
 /// Why a tree could not be read.
 #[derive(Debug, thiserror::Error)]

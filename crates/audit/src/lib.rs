@@ -1,0 +1,22 @@
+//! What is in an image: its files with the layer and instruction of each, its packages, and findings about
+//! them. Reads images, never builds them, and runs nothing of them.
+//!
+//! [`ImageView`] is an image as one tree, listed in one walk over the layer directories without a mount.
+//! [`Inventory`] is what package records in that tree say. A [`Finding`] is one thing that a check has to say
+//! about an image.
+
+mod changes;
+mod error;
+mod finding;
+mod instruction;
+mod inventory;
+mod printable;
+mod view;
+
+pub use changes::{Change, ChangeKind, changes};
+pub use error::AuditError;
+pub use finding::{Finding, Severity};
+pub use instruction::Instruction;
+pub use inventory::{Ecosystem, Inventory, OwnedFile, Package, SourcePackage};
+pub use printable::{printable, printable_path};
+pub use view::{Entry, Hidden, ImageView, Layer, RealPaths};
