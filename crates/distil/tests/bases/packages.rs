@@ -83,7 +83,8 @@ fn stays_until_pull(world: &World) {
     );
 }
 
-/// Onto an image whose `/lib` is a link, as a context of a portable Dockerfile, as a mount and as a base.
+/// Onto an image whose `/lib` is a link, or a directory; as a context of a portable Dockerfile, as a mount and as a
+/// base.
 fn on_top_of_others(world: &World) {
     world.write(
         "Dockerfile.onto",
@@ -93,7 +94,11 @@ RUN --mount=from=libs,target=/packages test -L /lib && hello && /packages/usr/bi
 ",
     );
     world.write("Dockerfile.base", "FROM libs\nRUN [\"/usr/bin/hello\"]\n");
-    for name in ["onto", "base"] {
+    world.write(
+        "Dockerfile.directories",
+        "FROM scratch\nCOPY Dockerfile /lib/x\nCOPY Dockerfile /lib64/x\nCOPY --from=deb:trixie/hello / /\nRUN [\"/usr/bin/hello\"]\n",
+    );
+    for name in ["onto", "base", "directories"] {
         let file = world.path(&format!("context/Dockerfile.{name}"));
         let context = "libs=deb:bookworm/tzdata,hello";
         world.distil(&[
