@@ -32,14 +32,19 @@ impl World {
         self.directory.path().join(name)
     }
 
-    /// Gives everything so far to the user.
-    fn own(&self) {
+    /// Gives the context to the user, and `more`; never the store, in which a build may still sync and files have
+    /// owners of their own.
+    fn own(&self, more: &str) {
         if let Some(user) = &self.user {
-            let status = Command::new("chown")
-                .args(["-R", user])
+            let folder = Command::new("chown")
+                .arg(user)
                 .arg(self.directory.path())
                 .status();
-            assert!(status.unwrap().success());
+            let below = Command::new("chown")
+                .args(["-R", user])
+                .args([self.path("context"), self.path(more)])
+                .status();
+            assert!(folder.unwrap().success() && below.unwrap().success());
         }
     }
 
@@ -76,7 +81,7 @@ impl World {
 
     fn dockerfile(&self, text: &str) {
         fs::write(self.path("context/Dockerfile"), text).unwrap();
-        self.own();
+        self.own("context");
     }
 
     fn build(&self, text: &str) -> String {
@@ -102,11 +107,11 @@ impl World {
     fn share_downloads(&self, other: &World) {
         let (from, to) = (other.path("store/downloads"), self.path("store/downloads"));
         if from.exists() {
-            self.own();
+            self.own("context");
             self.ok(&["images"]);
             let status = Command::new("cp").arg("-a").args([from, to]).status();
             assert!(status.unwrap().success());
-            self.own();
+            self.own("store/downloads");
         }
     }
 }
