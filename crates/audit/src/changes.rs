@@ -1,8 +1,11 @@
 //! What differs between two trees.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use distil_rootfs::Node;
 
 use crate::{AuditError, Entry, ImageView};
 
@@ -22,21 +25,65 @@ pub enum ChangeKind {
 pub struct Change {
     /// Absolute path.
     pub path: PathBuf,
-    /// How it differs.
-    pub kind: ChangeKind,
     /// What the first has there.
-    pub before: Option<Entry>,
+    pub before: Option<Node>,
     /// What the second has there.
-    pub after: Option<Entry>,
+    pub after: Option<Node>,
 }
 
 impl Change {
-    /// Bytes that the second has more than the first here; negative for less.
+    /// How it differs.
     #[must_use]
-    pub fn growth(&self) -> i128 {
-        let size = |entry: &Option<Entry>| entry.as_ref().map_or(0, |entry| i128::from(entry.size()));
-        size(&self.after) - size(&self.before)
+    pub fn kind(&self) -> ChangeKind {
+        match (&self.before, &self.after) {
+            (Some(_), Some(_)) => ChangeKind::Changed,
+            (Some(_), None) => ChangeKind::Removed,
+            (None, _) => ChangeKind::Added,
+        }
     }
+
+    /// Bytes of contents of the regular file that the first has there, else 0.
+    #[must_use]
+    pub fn size_before(&self) -> u64 {
+        size(self.before)
+    }
+
+    /// Bytes of contents of the regular file that the second has there, else 0.
+    #[must_use]
+    pub fn size_after(&self) -> u64 {
+        size(self.after)
+    }
+}
+
+fn size(node: Option<Node>) -> u64 {
+    node.filter(|node| node.kind.is_file())
+        .map_or(0, |node| node.size)
+}
+
+/// What the layer `layer` of an image adds, changes and removes of the layers below it, sorted by the bytes of
+/// the path. A directory counts when it is new or gets another mode or owner.
+#[must_use]
+pub fn layer_changes(view: &ImageView, layer: usize) -> Vec<Change> {
+    let mut found: BTreeMap<&[u8], Change> = BTreeMap::new();
+    let new = |path: &Path| Change {
+        path: path.to_owned(),
+        before: None,
+        after: None,
+    };
+    for hidden in view.hidden() {
+        let key = hidden.path.as_os_str().as_bytes();
+        if hidden.by == layer {
+            found.entry(key).or_insert_with(|| new(&hidden.path)).before = Some(hidden.node);
+        }
+        if hidden.layer == layer {
+            found.entry(key).or_insert_with(|| new(&hidden.path)).after = Some(hidden.node);
+        }
+    }
+    for entry in view.entries().iter().filter(|entry| entry.layer == layer) {
+        let key = entry.path.as_os_str().as_bytes();
+        found.entry(key).or_insert_with(|| new(&entry.path)).after = Some(entry.node);
+    }
+    found.into_values().collect()
 }
 
 /// What differs between two images, sorted by the bytes of the path. Times are not compared: they differ
@@ -70,16 +117,10 @@ pub fn changes(before: &ImageView, after: &ImageView) -> Result<Vec<Change>, Aud
 }
 
 fn change(before: Option<&Entry>, after: Option<&Entry>) -> Option<Change> {
-    let kind = match (before, after) {
-        (Some(_), Some(_)) => ChangeKind::Changed,
-        (Some(_), None) => ChangeKind::Removed,
-        (None, _) => ChangeKind::Added,
-    };
     Some(Change {
         path: after.or(before)?.path.clone(),
-        kind,
-        before: before.cloned(),
-        after: after.cloned(),
+        before: before.map(|entry| entry.node),
+        after: after.map(|entry| entry.node),
     })
 }
 

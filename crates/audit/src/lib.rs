@@ -11,9 +11,12 @@ mod finding;
 mod instruction;
 mod inventory;
 mod printable;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests: a panic is how they fail")]
+mod testing;
 mod view;
 
-pub use changes::{Change, ChangeKind, changes};
+pub use changes::{Change, ChangeKind, changes, layer_changes};
 pub use error::AuditError;
 pub use finding::{Finding, Severity};
 pub use instruction::Instruction;

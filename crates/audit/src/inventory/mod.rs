@@ -1,6 +1,8 @@
 //! The packages of an image, from the records that package managers leave.
 
 mod dpkg;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use distil_layer::LinkGroups;
-use distil_rootfs::{ScannedDir, ScannedEntry};
+use distil_rootfs::{Node, ScannedDir, ScannedEntry};
 
 use super::{Entry, Hidden};
 
@@ -38,7 +38,7 @@ pub(super) fn merge(layers: &[Vec<ScannedDir>], links: &[LinkGroups]) -> Merged 
         stack.layer = index;
         for dir in dirs {
             if dir.opaque {
-                stack.hide_below(dir.path.as_os_str().as_bytes(), true);
+                stack.hide_below(dir.path.as_os_str().as_bytes());
             }
             for entry in &dir.entries {
                 let path = dir.path.join(&entry.name);
@@ -72,7 +72,8 @@ fn numbers(links: Option<&LinkGroups>, next: &mut usize) -> HashMap<PathBuf, usi
 struct Stack {
     /// By the bytes of the path, so that what is below a directory is one range.
     seen: BTreeMap<Vec<u8>, Entry>,
-    hidden: Vec<(Entry, Hidden)>,
+    hidden: Vec<(Hidden, Option<usize>)>,
+    /// The layer that is being added.
     layer: usize,
 }
 
@@ -81,7 +82,7 @@ impl Stack {
         let key = path.as_os_str().as_bytes().to_vec();
         let node = entry.node;
         if node.is_whiteout() {
-            self.hide(&key, true);
+            self.hide(&key);
             return;
         }
         let mut layer = self.layer;
@@ -89,10 +90,13 @@ impl Stack {
         match below {
             // Directories merge; one that is only on the way to something else is not a change.
             Some((below, lower)) if below.kind.is_dir() && node.kind.is_dir() => {
-                let same = (below.mode, below.owner()) == (node.mode, node.owner());
-                layer = if same { lower } else { layer };
+                if (below.mode, below.owner()) == (node.mode, node.owner()) {
+                    layer = lower;
+                } else {
+                    self.record(path.clone(), below, lower, None);
+                }
             }
-            Some(_) => self.hide(&key, false),
+            Some(_) => self.hide(&key),
             None => {}
         }
         let entry = Entry {
@@ -107,17 +111,17 @@ impl Stack {
     }
 
     /// Hides a path and what is below it.
-    fn hide(&mut self, key: &[u8], removed: bool) {
+    fn hide(&mut self, key: &[u8]) {
         if let Some(entry) = self.seen.remove(key) {
             let was_dir = entry.node.kind.is_dir();
-            self.record(entry, removed);
+            self.record(entry.path, entry.node, entry.layer, entry.link_group);
             if was_dir {
-                self.hide_below(key, true);
+                self.hide_below(key);
             }
         }
     }
 
-    fn hide_below(&mut self, key: &[u8], removed: bool) {
+    fn hide_below(&mut self, key: &[u8]) {
         let mut prefix = key.to_vec();
         if !prefix.ends_with(b"/") {
             prefix.push(b'/');
@@ -130,30 +134,46 @@ impl Stack {
         let keys: Vec<Vec<u8>> = keys.cloned().collect();
         for key in keys {
             if let Some(entry) = self.seen.remove(&key) {
-                self.record(entry, removed);
+                self.record(entry.path, entry.node, entry.layer, entry.link_group);
             }
         }
     }
 
-    fn record(&mut self, entry: Entry, removed: bool) {
+    fn record(&mut self, path: PathBuf, node: Node, layer: usize, link_group: Option<usize>) {
         let hidden = Hidden {
-            path: entry.path.clone(),
-            wasted: entry.size(),
-            layer: entry.layer,
+            path,
+            node,
+            wasted: if node.kind.is_file() { node.size } else { 0 },
+            layer,
             by: self.layer,
-            removed,
+            removed: true,
         };
-        self.hidden.push((entry, hidden));
+        self.hidden.push((hidden, link_group));
     }
 
     fn finish(self, mut totals: Vec<Totals>) -> Merged {
+        // What a layer stores in the place of something that it hides.
+        let stored = self
+            .hidden
+            .iter()
+            .map(|(hidden, _)| (hidden.layer, hidden.path.clone()));
+        let mut stored: HashSet<(usize, PathBuf)> = stored.collect();
+        for (hidden, _) in &self.hidden {
+            let key = hidden.path.as_os_str().as_bytes();
+            let seen = self.seen.get(key);
+            let seen = seen.filter(|entry| [entry.layer, entry.disk].contains(&hidden.by));
+            stored.extend(seen.map(|entry| (hidden.by, entry.path.clone())));
+        }
         // A hard link that is hidden wastes nothing while another name of it is seen.
         let mut counted: HashSet<usize> = self.seen.values().filter_map(|entry| entry.link_group).collect();
         let mut hidden = Vec::with_capacity(self.hidden.len());
-        for (entry, mut record) in self.hidden {
-            if entry.link_group.is_some_and(|group| !counted.insert(group)) {
+        for (mut record, link_group) in self.hidden {
+            if link_group.is_some_and(|group| !counted.insert(group)) {
                 record.wasted = 0;
             }
+            let key = (record.by, record.path);
+            record.removed = !stored.contains(&key);
+            record.path = key.1;
             totals[record.layer].wasted += record.wasted;
             hidden.push(record);
         }

@@ -1,6 +1,8 @@
 //! An image as one tree of files.
 
 mod merge;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -49,18 +51,20 @@ impl Entry {
     }
 }
 
-/// A file of a layer that no one sees any more.
+/// A path of a layer that no one sees any more, or a directory that got another mode or owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hidden {
     /// Absolute path.
     pub path: PathBuf,
+    /// What is stored there.
+    pub node: Node,
     /// Bytes that it wastes: its size, or 0 when a hard link of the same layer is still seen or was counted.
     pub wasted: u64,
     /// Index of the layer that stores it.
     pub layer: usize,
     /// Index of the layer that hides it.
     pub by: usize,
-    /// It was removed; else another file stands in its place.
+    /// It was removed; else something else stands in its place.
     pub removed: bool,
 }
 
@@ -91,6 +95,7 @@ pub struct ImageView {
     entries: Vec<Entry>,
     hidden: Vec<Hidden>,
     tree: MergedTree,
+    /// The directory of each layer.
     roots: Vec<RootDir>,
     _snapshots: Snapshotter,
 }
@@ -165,7 +170,7 @@ impl ImageView {
         &self.entries
     }
 
-    /// Files that later layers replaced or removed, in the order in which that happened.
+    /// What later layers replaced or removed, in the order in which that happened.
     #[must_use]
     pub fn hidden(&self) -> &[Hidden] {
         &self.hidden
@@ -190,9 +195,9 @@ impl ImageView {
     }
 
     fn position(&self, path: &Path) -> Option<usize> {
-        let bytes = path.as_os_str().as_bytes();
+        let wanted = path.as_os_str().as_bytes();
         self.entries
-            .binary_search_by(|entry| entry.path.as_os_str().as_bytes().cmp(bytes))
+            .binary_search_by(|entry| bytes(entry).cmp(wanted))
             .ok()
     }
 
@@ -204,8 +209,7 @@ impl ImageView {
         if !prefix.ends_with(b"/") {
             prefix.push(b'/');
         }
-        let bytes = |entry: &Entry| entry.path.as_os_str().as_bytes().to_vec();
-        let start = self.entries.partition_point(|entry| bytes(entry) < prefix);
+        let start = self.entries.partition_point(|entry| bytes(entry) < &prefix[..]);
         let found = self.entries[start..].partition_point(|entry| bytes(entry).starts_with(&prefix));
         &self.entries[start..start + found]
     }
@@ -362,6 +366,10 @@ impl RealPaths<'_> {
         self.known.insert(parent.to_owned(), real);
         result
     }
+}
+
+fn bytes(entry: &Entry) -> &[u8] {
+    entry.path.as_os_str().as_bytes()
 }
 
 fn failed(entry: &Entry) -> impl FnOnce(io::Error) -> AuditError {
