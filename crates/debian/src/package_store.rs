@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! DIR/<map>/<sha256>/list     control data and entries of the package with this sha256
-//! DIR/<map>/<sha256>/<n>      its entry number n, a file or a symbolic link, with mode, owner and time
+//! DIR/<map>/<sha256>/<s>/<n>  its entry number n, a file or a symbolic link, with mode, owner and time;
+//!                             s is n modulo 4: threads that make files wait for each other in one directory
 //! DIR/<map>/<sha256>/boot     boot in which all of it was written or checked last
 //! DIR/<map>/<sha256>.partial  one that is being unpacked; locked by who does it
 //! ```
@@ -21,6 +22,7 @@ use thiserror::Error;
 
 use crate::deb::{DebError, DebFile, PackageIdentity};
 
+mod contents;
 mod list;
 mod partial;
 mod writer;
@@ -59,6 +61,16 @@ pub enum PackageStoreError {
     /// The caller asked to stop.
     #[error("unpacking was cancelled")]
     Cancelled,
+}
+
+/// Directories that the entries of a package are spread over.
+const SHARDS: usize = 4;
+
+/// Where entry `number` of the package in `directory` is.
+fn entry_path(directory: &Path, number: usize) -> PathBuf {
+    directory
+        .join((number % SHARDS).to_string())
+        .join(number.to_string())
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> PackageStoreError + '_ {
@@ -164,8 +176,8 @@ impl StoredPackage {
     #[must_use]
     pub fn content_path(&self, entry: usize) -> Option<PathBuf> {
         match self.list.entries.get(entry)?.kind {
-            PackageEntryKind::File { .. } => Some(self.directory.join(entry.to_string())),
-            PackageEntryKind::HardLink { file } => Some(self.directory.join(file.to_string())),
+            PackageEntryKind::File { .. } => Some(entry_path(&self.directory, entry)),
+            PackageEntryKind::HardLink { file } => Some(entry_path(&self.directory, file)),
             PackageEntryKind::Directory | PackageEntryKind::Symlink { .. } => None,
         }
     }
@@ -191,7 +203,7 @@ impl StoredPackage {
     #[must_use]
     pub fn link_path(&self, entry: usize) -> Option<PathBuf> {
         match self.list.entries.get(entry)?.kind {
-            PackageEntryKind::Symlink { .. } => Some(self.directory.join(entry.to_string())),
+            PackageEntryKind::Symlink { .. } => Some(entry_path(&self.directory, entry)),
             _ => self.content_path(entry),
         }
     }
@@ -219,7 +231,7 @@ impl StoredPackage {
             let (size, sha256) = match &entry.kind {
                 PackageEntryKind::File { size, sha256 } => (size, sha256),
                 PackageEntryKind::Symlink { target } => {
-                    let found = fs::read_link(self.directory.join(number.to_string()))?;
+                    let found = fs::read_link(entry_path(&self.directory, number))?;
                     return Ok(found.as_os_str().as_encoded_bytes() == target);
                 }
                 PackageEntryKind::Directory | PackageEntryKind::HardLink { .. } => return Ok(true),

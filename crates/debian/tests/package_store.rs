@@ -18,7 +18,8 @@ use distil_oci::Digest;
 use liblzma::bufread::XzEncoder;
 use liblzma::stream::{Check, MtStreamBuilder};
 use packages::{
-    FILE, NEVER, SAMPLE, chain, deb, deb_of, get, header, held, packed, store, tarball, wanted, write,
+    FILE, NEVER, SAMPLE, SYMLINK, chain, deb, deb_of, get, header, held, packed, store, tarball, wanted,
+    write,
 };
 
 #[test]
@@ -180,13 +181,51 @@ fn every_compression_is_read_and_its_damage_found() {
     );
 }
 
+/// Small files are made by several threads.
+#[test]
+fn many_files_come_out_the_same() {
+    let place = tempfile::tempdir().unwrap();
+    let mut builder = tar::Builder::new(Vec::new());
+    let content = |number: usize| format!("{number} ").repeat(1 + number % 40);
+    for number in 0..300 {
+        let text = content(number);
+        let mut file = header(FILE, "x", text.len() as u64);
+        builder
+            .append_data(&mut file, format!("d/{number}"), text.as_bytes())
+            .unwrap();
+        let mut link = header(SYMLINK, "x", 0);
+        builder
+            .append_link(&mut link, format!("l/{number}"), format!("../d/{number}"))
+            .unwrap();
+    }
+    let data = builder.into_inner().unwrap();
+    let deb = write(place.path(), "one", &deb_of("one", "", &data));
+    let package = get(place.path(), &wanted(&deb, "one")).unwrap();
+    for number in 0..300 {
+        let entry = &package.entries()[2 * number];
+        let text = content(number);
+        assert_eq!(entry.path, format!("d/{number}").as_bytes());
+        let expected = PackageEntryKind::File {
+            size: text.len() as u64,
+            sha256: Digest::sha256(text.as_bytes()),
+        };
+        assert_eq!(entry.kind, expected);
+        assert_eq!(package.read_content(2 * number).unwrap(), text.as_bytes());
+        let link = fs::read_link(package.link_path(2 * number + 1).unwrap()).unwrap();
+        assert_eq!(link.to_str().unwrap(), format!("../d/{number}"));
+    }
+    // All of it is there under another boot too.
+    let later = PackageStore::open(&place.path().join("store"), "", "next boot").unwrap();
+    assert!(later.find(&wanted(&deb, "one").sha256).is_some());
+}
+
 /// Blocks of a large package are decoded side by side.
 #[test]
 fn large_packages_come_out_the_same() {
     let place = tempfile::tempdir().unwrap();
     let mut noise = Vec::new();
     let mut state = 1_u64;
-    while noise.len() < 6 << 20 {
+    while noise.len() < 9 << 19 {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);

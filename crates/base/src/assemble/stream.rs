@@ -27,7 +27,7 @@ impl From<LayerError> for AssembleError {
 }
 
 impl Composed {
-    /// What the bytes of layer `number` depend on, as a digest: equal ones mean equal layers.
+    /// What the bytes of layer `number` depend on, as a digest: in one store equal ones mean equal layers.
     #[must_use]
     pub fn layer_key(&self, number: usize) -> Digest {
         let mut key = Digester::new();
@@ -61,20 +61,18 @@ impl Composed {
                 key.update(b"b");
                 key.update(Digest::sha256(bytes).as_bytes());
             }
-            // The store of packages names them by the hash of the package and their number in it.
+            // The store of packages names files by the hash of the package, and never changes them.
             Content::Stored(path) | Content::Copied(path) => {
                 key.update(b"p");
-                let package = path.parent().and_then(Path::file_name).unwrap_or_default();
-                field(key, package.as_bytes());
-                field(key, path.file_name().unwrap_or_default().as_bytes());
+                field(key, path.as_os_str().as_bytes());
             }
             // Downloads are named by their hash.
             Content::Member(input, member) => {
                 key.update(b"m");
                 let archive = self.inputs.get(*input);
-                let name = archive.and_then(|archive| archive.path.file_name());
+                let path = archive.map(|archive| archive.path.as_os_str());
                 let member = archive.and_then(|archive| archive.members.get(*member));
-                field(key, name.unwrap_or_default().as_bytes());
+                field(key, path.unwrap_or_default().as_bytes());
                 field(key, member.map_or("", String::as_str).as_bytes());
             }
         }

@@ -40,7 +40,7 @@ pub(crate) enum EntryType {
 }
 
 /// One entry, checked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct DataEntry {
     /// Without `./` or `/` before it; empty for the root.
     pub(crate) path: Vec<u8>,

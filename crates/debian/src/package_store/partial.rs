@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use super::{PackageStoreError, failed};
+use super::{PackageStoreError, SHARDS, failed};
 
 /// Locked, empty at first, and removed when it is dropped. What a killed process left is cleared
 /// by the next one that wants the same package.
 #[derive(Debug)]
 pub(super) struct Partial {
     path: PathBuf,
-    directory: File,
+    /// Locked.
+    _directory: File,
+    shards: Vec<File>,
     published: bool,
 }
 
@@ -23,12 +25,18 @@ impl Partial {
     pub(super) fn take(target: &Path) -> Result<Partial, PackageStoreError> {
         let path = target.with_extension("partial");
         let directory = lock(&path).map_err(failed(&path))?;
-        let partial = Partial {
+        let mut partial = Partial {
             path,
-            directory,
+            _directory: directory,
+            shards: Vec::new(),
             published: false,
         };
         partial.clear().map_err(failed(&partial.path))?;
+        for shard in 0..SHARDS {
+            let path = partial.path.join(shard.to_string());
+            let made = fs::create_dir(&path).and_then(|()| File::open(&path));
+            partial.shards.push(made.map_err(failed(&path))?);
+        }
         Ok(partial)
     }
 
@@ -36,9 +44,10 @@ impl Partial {
         &self.path
     }
 
-    /// The open directory.
-    pub(super) fn directory(&self) -> &File {
-        &self.directory
+    /// The open directory that entry `number` goes into.
+    pub(super) fn shard(&self, number: usize) -> io::Result<&File> {
+        let shard = self.shards.get(number % SHARDS);
+        shard.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Gives it its name. What stands there is damaged, or the caller would have taken it.
@@ -54,7 +63,11 @@ impl Partial {
 
     fn clear(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
-            fs::remove_file(entry?.path())?;
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
         }
         Ok(())
     }

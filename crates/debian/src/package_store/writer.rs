@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use distil_oci::Digester;
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use distil_oci::Digest;
+use rustix::fs::{AtFlags, CWD, Gid, Uid};
 use rustix::io::Errno;
 
+use super::contents::{self, Contents, Written, create, finish, times};
 use super::list::List;
 use super::partial::Partial;
 use super::{PackageEntry, PackageEntryKind, PackageStoreError};
@@ -27,24 +29,35 @@ pub(super) fn unpack(
     cancel: &AtomicBool,
 ) -> Result<List, PackageStoreError> {
     let mut control = deb.control_of(identity)?;
-    let mut writer = Writer {
-        deb,
-        partial,
-        owner: (rustix::process::geteuid(), rustix::process::getegid()),
-        known: HashMap::new(),
-        entries: Vec::new(),
-    };
-    deb.each_entry(threads, |entry, content| {
-        if cancel.load(Ordering::Relaxed) {
-            return Err(PackageStoreError::Cancelled);
-        }
-        writer.entry(entry, content)
+    let written = Mutex::new(Written::default());
+    // All threads have ended when the scope does.
+    let mut entries = std::thread::scope(|scope| {
+        let mut writer = Writer {
+            deb,
+            contents: Contents::start(scope, deb, partial, &written, threads),
+            known: HashMap::new(),
+            entries: Vec::new(),
+        };
+        deb.each_entry(threads, |entry, content| {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(PackageStoreError::Cancelled);
+            }
+            writer.entry(entry, content)
+        })?;
+        Ok::<_, PackageStoreError>(writer.entries)
     })?;
+    let digests = contents::digests(written)?;
+    for (number, entry) in entries.iter_mut().enumerate() {
+        if let (PackageEntryKind::File { sha256, .. }, Some(digest)) = (&mut entry.kind, digests.get(&number))
+        {
+            *sha256 = *digest;
+        }
+    }
     Ok(List {
         control: control.files.remove("control").unwrap_or_default(),
         control_mtime: control.mtime,
         md5sums: control.files.remove("md5sums"),
-        entries: writer.entries,
+        entries,
     })
 }
 
@@ -62,9 +75,7 @@ enum Known {
 
 struct Writer<'a> {
     deb: &'a DebFile,
-    partial: &'a Partial,
-    /// Whom new files belong to.
-    owner: (Uid, Gid),
+    contents: Contents<'a>,
     known: HashMap<Vec<u8>, Known>,
     entries: Vec<PackageEntry>,
 }
@@ -78,13 +89,19 @@ impl Writer<'_> {
             EntryType::Directory => (Known::Directory { listed: true }, PackageEntryKind::Directory),
             EntryType::Symlink => {
                 self.check_new(&entry)?;
-                self.symlink(number, &entry)?;
+                self.contents.symlink(number, &entry)?;
                 let target = entry.link.clone();
                 (Known::Symlink, PackageEntryKind::Symlink { target })
             }
             EntryType::File => {
                 self.check_new(&entry)?;
-                (Known::File(number), self.file(number, &entry, content)?)
+                self.contents.file(number, &entry, content)?;
+                let kind = PackageEntryKind::File {
+                    size: entry.size,
+                    // Known when all threads have ended.
+                    sha256: Digest::from_bytes([0; 32]),
+                };
+                (Known::File(number), kind)
             }
             EntryType::HardLink => {
                 let file = self.linked(&entry)?;
@@ -152,86 +169,10 @@ impl Writer<'_> {
             _ => Err(self.refuse(&entry.path, "it is a hard link to no earlier file of the package")),
         }
     }
-
-    fn file(
-        &self,
-        number: usize,
-        entry: &DataEntry,
-        content: &mut Content<'_>,
-    ) -> Result<PackageEntryKind, PackageStoreError> {
-        let name = number.to_string();
-        let failed = |source: io::Error| self.failed(entry, &name, source);
-        let mut file = create(self.partial.directory(), OsStr::new(&name)).map_err(failed)?;
-        let mut digester = Digester::new();
-        content.each_piece(|bytes| {
-            digester.update(bytes);
-            file.write_all(bytes).map_err(failed)
-        })?;
-        let meta = &entry.meta;
-        finish(&file, self.other_owner(meta), meta.mode, meta.mtime).map_err(failed)?;
-        let (size, sha256) = (digester.length(), digester.finish());
-        Ok(PackageEntryKind::File { size, sha256 })
-    }
-
-    /// Makes a link, which images share as they do files.
-    fn symlink(&self, number: usize, entry: &DataEntry) -> Result<(), PackageStoreError> {
-        let name = number.to_string();
-        let make = || -> rustix::io::Result<()> {
-            let directory = self.partial.directory();
-            rustix::fs::symlinkat(entry.link.as_slice(), directory, &name)?;
-            if let Some((uid, gid)) = self.other_owner(&entry.meta) {
-                rustix::fs::chownat(directory, &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-            }
-            let times = times(entry.meta.mtime);
-            rustix::fs::utimensat(directory, &name, &times, AtFlags::SYMLINK_NOFOLLOW)
-        };
-        make().map_err(|error| self.failed(entry, &name, error.into()))
-    }
-
-    /// The owner that an entry gets, when it is another than that of new files.
-    fn other_owner(&self, meta: &Meta) -> Option<(Uid, Gid)> {
-        let owner = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
-        (owner != self.owner).then_some(owner)
-    }
-
-    fn failed(&self, entry: &DataEntry, name: &str, source: io::Error) -> PackageStoreError {
-        PackageStoreError::Unpack {
-            package: self.deb.label().to_owned(),
-            entry: String::from_utf8_lossy(&entry.path).into_owned(),
-            path: self.partial.path().join(name),
-            source,
-        }
-    }
 }
 
 const TWICE: &str = "the package has it twice";
 const BELOW: &str = "it lies below a file or a link of the same package";
-
-fn create(directory: impl std::os::fd::AsFd, name: &OsStr) -> io::Result<File> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))?;
-    Ok(File::from(fd))
-}
-
-/// Owner, mode and time, in the order that keeps set-id bits.
-fn finish(file: &File, owner: Option<(Uid, Gid)>, mode: u32, mtime: i64) -> io::Result<()> {
-    if let Some((uid, gid)) = owner {
-        rustix::fs::fchown(file, Some(uid), Some(gid))?;
-    }
-    rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?;
-    Ok(rustix::fs::futimens(file, &times(mtime))?)
-}
-
-fn times(mtime: i64) -> Timestamps {
-    let time = Timespec {
-        tv_sec: mtime,
-        tv_nsec: 0,
-    };
-    Timestamps {
-        last_access: time,
-        last_modification: time,
-    }
-}
 
 /// A hard link to the file or symbolic link `path`, or a copy where there can be none.
 pub(super) fn link_or_copy(path: &Path, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {

@@ -1,0 +1,255 @@
+//! Files and links of one package, written by several threads.
+//!
+//! Making a small file takes longer than decoding it. So the thread that reads the package hands
+//! small ones over, and writes only large ones itself.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::Scope;
+
+use distil_oci::{Digest, Digester};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+
+use super::partial::Partial;
+use super::{PackageStoreError, entry_path};
+use crate::deb::{Content, DataEntry, DebFile, Meta};
+
+/// Files up to this many bytes are handed over.
+const SMALL: u64 = 64 << 10;
+/// Handed over and not yet written, so that memory stays bounded.
+const WAITING: usize = 64;
+/// Packages with fewer packed bytes are written sooner than a thread starts.
+const WORTH_THREADS: u64 = 64 << 10;
+
+/// What is to be made.
+enum Job {
+    File(Vec<u8>),
+    Symlink,
+}
+
+/// An entry to be made by another thread.
+struct Handed {
+    number: usize,
+    entry: DataEntry,
+    job: Job,
+}
+
+/// What the threads share.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    digests: HashMap<usize, Digest>,
+    error: Option<PackageStoreError>,
+}
+
+/// Makes the files of a package.
+pub(super) struct Contents<'a> {
+    place: Place<'a>,
+    handed: Option<SyncSender<Handed>>,
+    written: &'a Mutex<Written>,
+}
+
+/// Where they are made.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    deb: &'a DebFile,
+    partial: &'a Partial,
+    /// Whom new files belong to.
+    owner: (Uid, Gid),
+}
+
+impl<'a> Contents<'a> {
+    /// Starts up to `threads` threads in `scope`, which end when this value goes. What they made is in
+    /// `written` then.
+    pub(super) fn start<'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        deb: &'a DebFile,
+        partial: &'a Partial,
+        written: &'a Mutex<Written>,
+        threads: usize,
+    ) -> Contents<'a>
+    where
+        'a: 'scope,
+    {
+        let place = Place {
+            deb,
+            partial,
+            owner: (rustix::process::geteuid(), rustix::process::getegid()),
+        };
+        let mut handed = None;
+        if threads > 1 && deb.packed_size() >= WORTH_THREADS {
+            let (sender, receiver) = sync_channel(WAITING);
+            let receiver = std::sync::Arc::new(Mutex::new(receiver));
+            for _ in 0..threads {
+                let receiver = std::sync::Arc::clone(&receiver);
+                scope.spawn(move || place.make_all(&receiver, written));
+            }
+            handed = Some(sender);
+        }
+        Contents {
+            place,
+            handed,
+            written,
+        }
+    }
+
+    /// Makes file `number`.
+    pub(super) fn file(
+        &self,
+        number: usize,
+        entry: &DataEntry,
+        content: &mut Content<'_>,
+    ) -> Result<(), PackageStoreError> {
+        if self.handed.is_some() && entry.size <= SMALL {
+            let mut bytes = Vec::with_capacity(usize::try_from(entry.size).unwrap_or(0));
+            content.each_piece(|piece| {
+                bytes.extend_from_slice(piece);
+                Ok::<(), PackageStoreError>(())
+            })?;
+            return self.hand(number, entry, Job::File(bytes));
+        }
+        let failed = |error| self.place.failed(number, entry, error);
+        let mut file = self.place.create(number).map_err(failed)?;
+        let mut digester = Digester::new();
+        content.each_piece(|bytes| {
+            digester.update(bytes);
+            file.write_all(bytes).map_err(failed)
+        })?;
+        self.place.finish(&file, &entry.meta).map_err(failed)?;
+        lock(self.written).digests.insert(number, digester.finish());
+        Ok(())
+    }
+
+    /// Makes link `number`, which images share as they do files.
+    pub(super) fn symlink(&self, number: usize, entry: &DataEntry) -> Result<(), PackageStoreError> {
+        self.hand(number, entry, Job::Symlink)
+    }
+
+    /// Has an entry made by another thread, where there is one.
+    fn hand(&self, number: usize, entry: &DataEntry, job: Job) -> Result<(), PackageStoreError> {
+        let entry = entry.clone();
+        let handed = Handed { number, entry, job };
+        let Some(threads) = &self.handed else {
+            return self.place.make(handed, self.written);
+        };
+        // They listen as long as this value lives.
+        let _ = threads.send(handed);
+        match lock(self.written).error.take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Takes what the threads made, once they have ended: sha256 of each file by number.
+///
+/// # Errors
+/// The first that one of them met.
+pub(super) fn digests(written: Mutex<Written>) -> Result<HashMap<usize, Digest>, PackageStoreError> {
+    let written = written.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match written.error {
+        Some(error) => Err(error),
+        None => Ok(written.digests),
+    }
+}
+
+fn lock(written: &Mutex<Written>) -> std::sync::MutexGuard<'_, Written> {
+    written.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Place<'_> {
+    fn make_all(self, handed: &Mutex<Receiver<Handed>>, written: &Mutex<Written>) {
+        let next = || {
+            let handed = handed.lock().unwrap_or_else(PoisonError::into_inner);
+            handed.recv().ok()
+        };
+        while let Some(job) = next() {
+            if let Err(error) = self.make(job, written) {
+                lock(written).error.get_or_insert(error);
+            }
+        }
+    }
+
+    fn make(self, handed: Handed, written: &Mutex<Written>) -> Result<(), PackageStoreError> {
+        let Handed { number, entry, job } = handed;
+        let failed = |error| self.failed(number, &entry, error);
+        match job {
+            Job::Symlink => self.link(number, &entry).map_err(failed),
+            Job::File(bytes) => {
+                let mut file = self.create(number).map_err(failed)?;
+                file.write_all(&bytes).map_err(failed)?;
+                self.finish(&file, &entry.meta).map_err(failed)?;
+                lock(written).digests.insert(number, Digest::sha256(&bytes));
+                Ok(())
+            }
+        }
+    }
+
+    fn create(&self, number: usize) -> io::Result<File> {
+        create(self.partial.shard(number)?, OsStr::new(&number.to_string()))
+    }
+
+    fn finish(&self, file: &File, meta: &Meta) -> io::Result<()> {
+        finish(file, self.other_owner(meta), meta.mode, meta.mtime)
+    }
+
+    fn link(&self, number: usize, entry: &DataEntry) -> io::Result<()> {
+        let (name, directory) = (number.to_string(), self.partial.shard(number)?);
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::symlinkat(entry.link.as_slice(), directory, &name)?;
+        if let Some((uid, gid)) = self.other_owner(&entry.meta) {
+            rustix::fs::chownat(directory, &name, Some(uid), Some(gid), flags)?;
+        }
+        Ok(rustix::fs::utimensat(
+            directory,
+            &name,
+            &times(entry.meta.mtime),
+            flags,
+        )?)
+    }
+
+    /// The owner that an entry gets, when it is another than that of new files.
+    fn other_owner(&self, meta: &Meta) -> Option<(Uid, Gid)> {
+        let owner = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
+        (owner != self.owner).then_some(owner)
+    }
+
+    fn failed(&self, number: usize, entry: &DataEntry, source: io::Error) -> PackageStoreError {
+        PackageStoreError::Unpack {
+            package: self.deb.label().to_owned(),
+            entry: String::from_utf8_lossy(&entry.path).into_owned(),
+            path: entry_path(self.partial.path(), number),
+            source,
+        }
+    }
+}
+
+pub(super) fn create(directory: impl AsFd, name: &OsStr) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))?;
+    Ok(File::from(fd))
+}
+
+/// Owner, mode and time, in the order that keeps set-id bits.
+pub(super) fn finish(file: &File, owner: Option<(Uid, Gid)>, mode: u32, mtime: i64) -> io::Result<()> {
+    if let Some((uid, gid)) = owner {
+        rustix::fs::fchown(file, Some(uid), Some(gid))?;
+    }
+    rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?;
+    Ok(rustix::fs::futimens(file, &times(mtime))?)
+}
+
+pub(super) fn times(mtime: i64) -> Timestamps {
+    let time = Timespec {
+        tv_sec: mtime,
+        tv_nsec: 0,
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
+}
