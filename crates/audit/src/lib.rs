@@ -21,5 +21,5 @@ pub use error::AuditError;
 pub use finding::{Finding, Severity};
 pub use instruction::Instruction;
 pub use inventory::{Ecosystem, Inventory, OwnedFile, Package, SourcePackage};
-pub use printable::{printable, printable_path};
+pub use printable::{printable, printable_path, printable_text};
 pub use view::{Entry, Hidden, ImageView, Layer, RealPaths};

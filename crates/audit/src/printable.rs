@@ -14,9 +14,8 @@ pub fn printable(name: &OsStr) -> String {
     for chunk in name.as_bytes().utf8_chunks() {
         for letter in chunk.valid().chars() {
             match letter {
-                '\\' | '\n' | '\t' | '\r' => text.extend(letter.escape_default()),
-                _ if letter.is_control() || is_invisible(letter) => text.extend(letter.escape_unicode()),
-                _ => text.push(letter),
+                '\\' => text.push_str("\\\\"),
+                _ => push(&mut text, letter),
             }
         }
         for byte in chunk.invalid() {
@@ -25,6 +24,23 @@ pub fn printable(name: &OsStr) -> String {
         }
     }
     text
+}
+
+/// Text that is no name, such as an instruction or a message, safe on a terminal: as [`printable`], but a
+/// backslash stays one.
+#[must_use]
+pub fn printable_text(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    text.chars().for_each(|letter| push(&mut safe, letter));
+    safe
+}
+
+fn push(text: &mut String, letter: char) {
+    match letter {
+        '\n' | '\t' | '\r' => text.extend(letter.escape_default()),
+        _ if letter.is_control() || is_invisible(letter) => text.extend(letter.escape_unicode()),
+        _ => text.push(letter),
+    }
 }
 
 /// [`printable`] for a path.
@@ -55,5 +71,6 @@ mod tests {
         ] {
             assert_eq!(printable(OsStr::from_bytes(name)), text);
         }
+        assert_eq!(printable_text("printf 'a\\n'\u{1b}"), "printf 'a\\n'\\u{1b}");
     }
 }

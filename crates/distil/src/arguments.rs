@@ -102,6 +102,16 @@ pub(crate) enum Command {
     Save(commands::save::SaveArgs),
     /// Read images from an archive or an OCI layout
     Load(commands::load::LoadArgs),
+    /// List files of an image
+    Ls(commands::ls::LsArgs),
+    /// Print files of an image
+    Cat(commands::cat::CatArgs),
+    /// Copy files out of an image
+    Cp(commands::cp::CpArgs),
+    /// Show what the layers of an image change, or how two images differ
+    Diff(commands::diff::DiffArgs),
+    /// Tell which layer, instruction and package a file of an image is from
+    Which(commands::which::WhichArgs),
     /// Show what the store holds
     Du(commands::du::DuArgs),
     /// Remove build cache

@@ -9,7 +9,7 @@ use distil_oci::Platform;
 use distil_registry::{DockerConfig, Remote, RemoteConfig};
 use distil_rootfs::{IdMap, IdRange};
 use distil_sandbox::network_files;
-use distil_snapshot::{SnapshotMode, describe_id_maps};
+use distil_snapshot::{SnapshotMode, SnapshotOptions, Snapshotter, describe_id_maps};
 use distil_sources::BasesPolicy;
 use distil_store::Store;
 
@@ -98,6 +98,18 @@ impl Session {
             ..RemoteConfig::default()
         };
         Ok(Remote::new(client, Arc::new(logins), config))
+    }
+
+    /// The snapshots of a store, without an engine.
+    pub(crate) fn snapshots(&self, store: &Store) -> Result<Snapshotter, CliError> {
+        let options = SnapshotOptions {
+            mode: self.snapshot_mode(),
+            id_map: id_map()?,
+            in_user_namespace: distil_sandbox::userns::inside(),
+            outside: distil_sandbox::userns::needed(),
+            ..SnapshotOptions::default()
+        };
+        Ok(Snapshotter::open(store, options))
     }
 
     /// How snapshots are made.

@@ -17,6 +17,7 @@ mod session;
 mod template;
 mod units;
 mod upkeep;
+mod view;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -71,6 +72,11 @@ fn dispatch(session: &Session, command: &Command) -> Result<(), CliError> {
         Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => commands::rmi::rmi(session, args),
         Command::Save(args) | Command::Image(ImageCommand::Save(args)) => commands::save::save(session, args),
         Command::Load(args) | Command::Image(ImageCommand::Load(args)) => commands::load::load(session, args),
+        Command::Ls(args) => commands::ls::ls(session, args),
+        Command::Cat(args) => commands::cat::cat(session, args),
+        Command::Cp(args) => commands::cp::cp(session, args),
+        Command::Diff(args) => commands::diff::diff(session, args),
+        Command::Which(args) => commands::which::which(session, args),
         Command::Du(args)
         | Command::System(SystemCommand::Df(args))
         | Command::Buildx(BuildxCommand::Du(args)) => commands::du::du(session, args),

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use distil_layer::LinkGroups;
-use distil_rootfs::{Dir, Entry, FileKind, Node, Timestamp, Tree, Xattrs};
+use distil_rootfs::{Dir, Entry, FileKind, Node, Timestamp, Tree, Xattrs, copy_with_holes};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
@@ -177,9 +177,9 @@ impl Job<'_> {
         let (name, node) = (entry.name.as_os_str(), &entry.node);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(target, name, flags, Mode::RUSR | Mode::WUSR).map_err(self.failed())?;
-        let (mut from, mut to) = (source.open_file(name)?, File::from(fd));
+        let (from, to) = (source.open_file(name)?, File::from(fd));
         if rustix::fs::ioctl_ficlone(&to, &from).is_err() {
-            io::copy(&mut from, &mut to).map_err(self.failed())?;
+            copy_with_holes(&from, &to).map_err(self.failed())?;
         }
         self.owner(target, name, node)?;
         rustix::fs::fchmod(&to, self.mode(node)).map_err(self.failed())?;

@@ -20,6 +20,7 @@ mod node;
 mod ownership;
 mod pool;
 mod root_dir;
+mod sparse;
 mod sys;
 #[cfg(test)]
 mod testing;
@@ -36,6 +37,7 @@ pub use mount::{DetachedMount, Mount, MountError, MountStrategy};
 pub use node::{FileKind, Node, Owner, Timestamp, Xattrs};
 pub use ownership::{IdMap, IdRange, NativeOwnership, Ownership};
 pub use root_dir::RootDir;
+pub use sparse::copy_with_holes;
 pub use sys::xattrs_fd;
 pub use tree::{
     Dir, DirTree, EmptyTree, Entry, Filter, FilteredTree, ListedTree, MergedTree, ScannedDir, ScannedEntry,

@@ -215,10 +215,10 @@ impl ImageView {
     }
 
     /// What is directly in the directory `path`, sorted by the bytes of the name.
-    pub fn children<'v>(&'v self, path: &'v Path) -> impl Iterator<Item = &'v Entry> {
-        self.below(path)
-            .iter()
-            .filter(move |entry| entry.path.parent() == Some(path))
+    pub fn children(&self, path: &Path) -> impl Iterator<Item = &Entry> + use<'_> {
+        let length = path.as_os_str().len();
+        let below = self.below(path).iter();
+        below.filter(move |entry| !bytes(entry)[length + 1..].contains(&b'/'))
     }
 
     /// The real path that `path` leads to, every link followed inside the image; the last one only if

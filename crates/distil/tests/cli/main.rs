@@ -10,6 +10,7 @@
 mod builds;
 mod checks;
 mod images;
+mod inside;
 mod outputs;
 mod recipes;
 mod run;
