@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::{Inventory, SourcePackage};
 use crate::testing::World;
+use proptest::prelude::*;
 
 fn inventory(files: &[(&str, &str)]) -> Inventory {
     let mut world = World::new();
@@ -97,4 +98,25 @@ fn packages_of_a_distroless_image() {
     );
     assert!(found.owner(Path::new("/usr/lib/os-release")).is_some());
     assert!(inventory(&[]).packages().is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_records_are_read_as_far_as_they_go(
+        status in "(Package|Version|Status|Source|Conffiles|Installed-Size|\\PC{0,4})?: ?[\\PC ]{0,12}\n{0,2}",
+        list in "[\\PC/\n]{0,40}",
+    ) {
+        let status = format!("Package: a\nVersion: 1\n{status}{status}");
+        let found = inventory(&[
+            ("var/lib/dpkg/status", &status),
+            ("var/lib/dpkg/info/a.list", &list),
+            ("var/lib/dpkg/status.d/b.md5sums", &list),
+            ("var/lib/dpkg/status.d/b", &status),
+        ]);
+        for (at, _) in found.packages().iter().enumerate() {
+            prop_assert!(found.files(at).iter().all(|file| file.path.is_absolute()));
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 mod merge;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

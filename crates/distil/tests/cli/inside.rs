@@ -31,7 +31,8 @@ fn world() -> Option<World> {
     .unwrap();
     world.build(
         "FROM busybox\nCOPY files /app\nCOPY files/var /var\nCOPY files/tool /tool\n\
-         RUN rm /app/data/deep/gone && echo more >> /etc/passwd && truncate -s 64M /sparse\n",
+         RUN rm /app/data/deep/gone && echo more >> /etc/passwd && truncate -s 64M /sparse \\\n\
+         && echo secret > /private && chown 1000:1000 /private && chmod 600 /private\n",
         "-q -t app",
     );
     Some(world)
@@ -63,6 +64,12 @@ fn images_are_looked_into_without_running_them() {
     );
     assert_eq!(world.ok("cat app /app/tool /app/../tool"), "#!tool\n#!tool\n");
     assert!(world.ok("cat app etc/passwd").ends_with("more\n"));
+    // Only its owner may read it, whoever runs this.
+    assert_eq!(
+        world.ok("ls --format {{.Mode}},{{.Owner}} app /private"),
+        "-rw-------,1000:1000\n"
+    );
+    assert_eq!(world.ok("cat app /private"), "secret\n");
 }
 
 #[test]
