@@ -271,6 +271,14 @@ impl ImageView {
         Ok(self.roots[entry.disk].open_file(&entry.path)?)
     }
 
+    /// Opens a regular file that no one sees any more, but that its layer still stores.
+    ///
+    /// # Errors
+    /// When it is something else, or the layer's directory has changed.
+    pub fn open_hidden(&self, hidden: &Hidden) -> Result<File, AuditError> {
+        Ok(self.roots[hidden.layer].open_file(&hidden.path)?)
+    }
+
     /// The contents of a regular file of at most `limit` bytes.
     ///
     /// # Errors

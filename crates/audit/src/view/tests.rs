@@ -63,6 +63,12 @@ fn listed(view: &ImageView) -> Vec<(&str, usize)> {
 }
 
 #[test]
+fn threads_share_a_view() {
+    fn shared<T: Send + Sync>() {}
+    shared::<ImageView>();
+}
+
+#[test]
 fn every_path_has_the_layer_that_brought_it() {
     let view = world().view();
     let expected = [
@@ -91,7 +97,8 @@ fn every_path_has_the_layer_that_brought_it() {
 
 #[test]
 fn wasted_bytes_are_counted_in_the_layer_that_stores_them() {
-    let view = world().view();
+    let world = world();
+    let view = world.view();
     // The hard link that is left keeps the ten bytes of the library in use.
     let totals: Vec<_> = view
         .layers()
@@ -121,6 +128,12 @@ fn wasted_bytes_are_counted_in_the_layer_that_stores_them() {
     ] {
         assert!(hidden.contains(&expected), "{expected:?} in {hidden:?}");
     }
+    let gone = view
+        .hidden()
+        .iter()
+        .find(|hidden| hidden.path == Path::new("/usr/gone"));
+    let text = std::io::read_to_string(view.open_hidden(gone.unwrap()).unwrap()).unwrap();
+    assert_eq!(text, "12345");
 }
 
 #[test]

@@ -239,7 +239,11 @@ fn archives_and_layouts_are_looked_into_where_they_are() {
     let archive = std::fs::read(world.path("app.tar")).unwrap();
     std::fs::write(world.path("cut.tar"), &archive[..archive.len() / 2]).unwrap();
     world.write("text", "no archive");
-    for name in ["cut.tar", "text", "home"] {
+    // A manifest that is another than its digest says.
+    let index: Value = serde_json::from_str(&world.read("layout/index.json")).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().unwrap();
+    world.write(&format!("layout/blobs/{}", digest.replace(':', "/")), "{}");
+    for name in ["cut.tar", "text", "home", "layout"] {
         let error = world.fails(&format!("ls ./{name}"), 1);
         assert!(error.contains(&format!("`./{name}`: ")), "{error}");
     }
