@@ -37,7 +37,7 @@ pub use mount::{DetachedMount, Mount, MountError, MountStrategy};
 pub use node::{FileKind, Node, Owner, Timestamp, Xattrs};
 pub use ownership::{IdMap, IdRange, NativeOwnership, Ownership};
 pub use root_dir::RootDir;
-pub use sparse::copy_with_holes;
+pub use sparse::{copy_with_holes, same_contents};
 pub use sys::xattrs_fd;
 pub use tree::{
     Dir, DirTree, EmptyTree, Entry, Filter, FilteredTree, ListedTree, MergedTree, ScannedDir, ScannedEntry,

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -37,6 +38,46 @@ pub fn copy_with_holes(from: &File, to: &File) -> io::Result<u64> {
     Ok(length)
 }
 
+/// Bytes compared at once.
+const CHUNK: u64 = 256 << 10;
+
+/// Whether two files have the same contents. Stops at the first difference, and reads no byte where both have
+/// a hole.
+///
+/// # Errors
+/// When reading fails.
+pub fn same_contents(a: &File, b: &File) -> io::Result<bool> {
+    let length = a.metadata()?.len();
+    if b.metadata()?.len() != length {
+        return Ok(false);
+    }
+    let size = usize::try_from(length.min(CHUNK)).unwrap_or_default();
+    let (mut left, mut right) = (vec![0; size], vec![0; size]);
+    let mut at = 0;
+    loop {
+        at = next_data(a, at, length).min(next_data(b, at, length));
+        if at >= length {
+            return Ok(true);
+        }
+        let size = usize::try_from((length - at).min(CHUNK)).unwrap_or_default();
+        a.read_exact_at(&mut left[..size], at)?;
+        b.read_exact_at(&mut right[..size], at)?;
+        if left[..size] != right[..size] {
+            return Ok(false);
+        }
+        at += size as u64;
+    }
+}
+
+/// Where data begins at or after `at`: `length` when there is none, `at` where the file system does not tell.
+fn next_data(file: &File, at: u64, length: u64) -> u64 {
+    match rustix::fs::seek(file, SeekFrom::Data(at)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => length,
+        Err(_) => at,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Seek, Write};
@@ -57,9 +98,15 @@ mod tests {
         let (before, after) = (from.metadata().unwrap().blocks(), to.metadata().unwrap().blocks());
         assert!(after <= before, "{after} blocks of {before}");
         let mut bytes = [0; 6];
-        std::os::unix::fs::FileExt::read_at(&to, &mut bytes, (1 << 20) - 1).unwrap();
+        to.read_exact_at(&mut bytes, (1 << 20) - 1).unwrap();
         assert_eq!(&bytes, b"\0data\0");
+        assert!(same_contents(&from, &to).unwrap());
+        to.write_all_at(b"x", 1 << 29).unwrap();
+        assert!(!same_contents(&from, &to).unwrap());
+        to.set_len(1).unwrap();
+        assert!(!same_contents(&from, &to).unwrap());
         let empty = tempfile::tempfile().unwrap();
+        assert!(same_contents(&empty, &empty).unwrap());
         assert_eq!(
             copy_with_holes(&empty, &tempfile::tempfile().unwrap()).unwrap(),
             0

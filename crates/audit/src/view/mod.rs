@@ -99,7 +99,8 @@ pub struct ImageView {
     tree: MergedTree,
     /// The directory of each layer.
     roots: Vec<RootDir>,
-    _snapshots: Snapshotter,
+    /// Holds the layers.
+    snapshots: Snapshotter,
 }
 
 impl ImageView {
@@ -144,8 +145,13 @@ impl ImageView {
             entries: merged.entries,
             hidden: merged.hidden,
             tree,
-            _snapshots: snapshots.clone(),
+            snapshots: snapshots.clone(),
         })
+    }
+
+    /// Where the store is that the layers are in.
+    pub(crate) fn store_root(&self) -> &Path {
+        self.snapshots.store().root()
     }
 
     /// Image ID: digest of its config.

@@ -312,3 +312,21 @@ fn changes_of_layers_and_between_images() {
     assert_eq!(kinds(changes(&view, &other.view()).unwrap()), expected);
     assert_eq!(changes(&view, &view).unwrap(), []);
 }
+
+#[test]
+fn files_of_two_stores_are_compared_by_their_contents() {
+    let views: Vec<(World, ImageView)> = ["one", "two", "two"]
+        .into_iter()
+        .map(|text| {
+            let mut world = World::new();
+            world.files("ADD", &[("file", text), ("same", "x")]);
+            let view = world.view();
+            (world, view)
+        })
+        .collect();
+    // Each store gives its first layer the same number.
+    let found = changes(&views[0].1, &views[1].1).unwrap();
+    let paths: Vec<&Path> = found.iter().map(|change| change.path.as_path()).collect();
+    assert_eq!(paths, [Path::new("/file")]);
+    assert_eq!(changes(&views[1].1, &views[2].1).unwrap(), []);
+}
