@@ -32,7 +32,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "audit",
-        &["debian", "elf", "fetch", "layer", "oci", "rootfs", "snapshot", "store"],
+        &[
+            "debian", "elf", "fetch", "layer", "oci", "rootfs", "snapshot", "store",
+        ],
     ),
     ("base", &["debian", "elf", "layer", "oci", "rootfs", "store"]),
     ("engine", &["*"]),
