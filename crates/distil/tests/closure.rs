@@ -7,19 +7,24 @@
     reason = "tests fail by a panic and tell when they are skipped"
 )]
 
+#[path = "support/ordinary_user.rs"]
+mod ordinary_user;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use ordinary_user::OrdinaryUser;
+
 /// A store and a context, perhaps of another user.
 struct World {
     directory: tempfile::TempDir,
-    user: Option<String>,
+    user: Option<OrdinaryUser>,
 }
 
 impl World {
-    fn new(user: Option<String>) -> World {
+    fn new(user: Option<OrdinaryUser>) -> World {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(directory.path().join("context")).unwrap();
@@ -37,11 +42,11 @@ impl World {
     fn own(&self, more: &str) {
         if let Some(user) = &self.user {
             let folder = Command::new("chown")
-                .arg(user)
+                .arg(&user.name)
                 .arg(self.directory.path())
                 .status();
             let below = Command::new("chown")
-                .args(["-R", user])
+                .args(["-R", &user.name])
                 .args([self.path("context"), self.path(more)])
                 .status();
             assert!(folder.unwrap().success() && below.unwrap().success());
@@ -51,7 +56,7 @@ impl World {
     fn command(&self, arguments: &[&str]) -> Output {
         let program = self.path("distil").display().to_string();
         let mut words: Vec<&str> = match &self.user {
-            Some(user) => vec!["runuser", "-u", user, "--", &program],
+            Some(user) => vec!["runuser", "-u", &user.name, "--", &program],
             None => vec![&program],
         };
         words.extend(arguments);
@@ -138,26 +143,10 @@ fn list(root: &Path, dir: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// A user with subordinate ids, if root may act as one.
-fn ordinary_user() -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return None;
-    }
-    let ranges = fs::read_to_string("/etc/subuid").ok()?;
-    let users = fs::read_to_string("/etc/passwd").ok()?;
-    let mut names = ranges.lines().filter_map(|line| line.split(':').next());
-    let known =
-        names.find(|name| *name != "root" && users.lines().any(|line| line.starts_with(&format!("{name}:"))));
-    known.map(str::to_owned)
-}
-
 /// Root, and an ordinary user where there is one.
 fn worlds() -> Vec<World> {
     let mut worlds = vec![World::new(None)];
-    match ordinary_user() {
-        Some(user) => worlds.push(World::new(Some(user))),
-        None => println!("skipped: there is no other user with subordinate ids"),
-    }
+    worlds.extend(OrdinaryUser::new().map(|user| World::new(Some(user))));
     worlds
 }
 

@@ -1,7 +1,7 @@
 //! The golden corpus, run through the `distil` binary: every case is built and its image config and root
 //! file system compared with what BuildKit made of it (`tests/golden/README.md` tells the format).
 //!
-//! Root runs the builds also as an ordinary user: the one that `DISTIL_GOLDEN_USER` names, else one made for it.
+//! Root runs the builds also as an ordinary user: the one that `DISTIL_TEST_USER` names, else one made for it.
 //! `DISTIL_GOLDEN_CASE` picks the cases whose id contains it; `DISTIL_GOLDEN_ARGS` adds arguments to every build;
 //! `DISTIL_GOLDEN_VERBOSE` shows why a case fails; `DISTIL_GOLDEN_RECORD` writes `passing.txt` anew.
 #![allow(
@@ -9,6 +9,9 @@
     clippy::print_stdout,
     reason = "a test fails by panicking and tells what it did"
 )]
+
+#[path = "support/ordinary_user.rs"]
+mod ordinary_user;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -19,6 +22,7 @@ use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ordinary_user::OrdinaryUser;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -517,54 +521,9 @@ fn golden_cases_build_with_native_snapshots() {
     }
 }
 
-/// An ordinary user with subordinate ids.
-struct TestUser {
-    name: String,
-    /// Made for this test and removed after it.
-    made: bool,
-}
-
-impl TestUser {
-    /// The user that `DISTIL_GOLDEN_USER` names, or a new one; none where nobody can be made.
-    fn new() -> Option<Self> {
-        let succeeds = |program: &str, arguments: &[&str]| {
-            let status = Command::new(program).args(arguments).status();
-            status.is_ok_and(|status| status.success())
-        };
-        if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/newuidmap").exists() {
-            return None;
-        }
-        if let Ok(name) = std::env::var("DISTIL_GOLDEN_USER") {
-            return Some(Self { name, made: false });
-        }
-        let name = format!("distilgolden{}", std::process::id());
-        let user =
-            succeeds("useradd", &["-M", "-d", "/nonexistent", &name]).then_some(Self { name, made: true })?;
-        let ranges = std::fs::read_to_string("/etc/subuid").unwrap_or_default();
-        let add = [
-            "--add-subuids",
-            "1000000-1065535",
-            "--add-subgids",
-            "1000000-1065535",
-            &user.name,
-        ];
-        let has_ids = ranges.contains(&user.name) || succeeds("usermod", &add);
-        has_ids.then_some(user)
-    }
-}
-
-impl Drop for TestUser {
-    fn drop(&mut self) {
-        if self.made {
-            let _ = Command::new("userdel").arg(&self.name).output();
-        }
-    }
-}
-
 #[test]
 fn golden_cases_build_as_an_ordinary_user() {
-    let Some(user) = TestUser::new() else {
-        println!("golden_cases_build_as_an_ordinary_user: skipped, needs root, useradd and newuidmap");
+    let Some(user) = OrdinaryUser::new() else {
         return;
     };
     build_all("ordinary user", &corpus(&[], Some(user.name.clone())));

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::world::{OrdinaryUser, World, is_without_archive};
+use crate::ordinary_user::OrdinaryUser;
+use crate::world::{World, is_without_archive};
 
 const DOCKERFILE: &str = "FROM debian:bookworm-slim\nRUN echo made > /made\n";
 const BASE: &str = "debian:bookworm-slim";

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::world::{OrdinaryUser, World, is_without_archive};
+use crate::ordinary_user::OrdinaryUser;
+use crate::world::{World, is_without_archive};
 
 const DOCKERFILE: &str = "FROM gcr.io/distroless/static-debian12:nonroot\nCOPY Dockerfile /copied\n";
 const BASE: &str = "gcr.io/distroless/static-debian12:nonroot";

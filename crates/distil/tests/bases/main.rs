@@ -8,5 +8,7 @@
 
 mod debian;
 mod distroless;
+#[path = "../support/ordinary_user.rs"]
+mod ordinary_user;
 mod packages;
 mod world;

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::world::{OrdinaryUser, World, is_without_archive};
+use crate::ordinary_user::OrdinaryUser;
+use crate::world::{World, is_without_archive};
 
 /// Data alone, and a program with its libraries, into an empty image.
 const DOCKERFILE: &str = "FROM scratch

@@ -1,9 +1,7 @@
 //! Stores and users of the tests.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A store of its own; perhaps of another user.
 pub(crate) struct World {
@@ -101,75 +99,6 @@ impl Drop for World {
     fn drop(&mut self) {
         // Files of subordinate ids can be deleted by the program only.
         self.command(&[], &["reset", "--force"]);
-    }
-}
-
-/// An ordinary user with subordinate ids.
-pub(crate) struct OrdinaryUser {
-    pub(crate) name: String,
-    /// Made for this test and removed after it.
-    made: bool,
-}
-
-impl OrdinaryUser {
-    /// One that exists, or a new one; none where nobody can be made, which is told.
-    pub(crate) fn new() -> Option<Self> {
-        let found = Self::find();
-        if found.is_none() {
-            println!("skipped: needs root, newuidmap, and useradd or a user with subordinate ids");
-        }
-        found
-    }
-
-    fn find() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/newuidmap").exists() {
-            return None;
-        }
-        let ranges = fs::read_to_string("/etc/subuid").unwrap_or_default();
-        let users = fs::read_to_string("/etc/passwd").ok()?;
-        let mut names = ranges.lines().filter_map(|line| line.split(':').next());
-        let known = names
-            .find(|name| *name != "root" && users.lines().any(|line| line.starts_with(&format!("{name}:"))));
-        if let Some(name) = known {
-            return Some(Self {
-                name: name.to_owned(),
-                made: false,
-            });
-        }
-        Self::make()
-    }
-
-    fn make() -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let succeeds = |program: &str, arguments: &[&str]| {
-            let output = Command::new(program).args(arguments).output();
-            output.is_ok_and(|output| output.status.success())
-        };
-        let name = format!(
-            "distilbases{}x{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let user =
-            succeeds("useradd", &["-M", "-d", "/nonexistent", &name]).then_some(Self { name, made: true })?;
-        let ranges = fs::read_to_string("/etc/subuid").unwrap_or_default();
-        let add = [
-            "--add-subuids",
-            "1100000-1165535",
-            "--add-subgids",
-            "1100000-1165535",
-            &user.name,
-        ];
-        (ranges.contains(&user.name) || succeeds("usermod", &add)).then_some(user)
-    }
-}
-
-impl Drop for OrdinaryUser {
-    fn drop(&mut self) {
-        if self.made {
-            // Upkeep that a build has left behind may still run. A user that stays is only untidy.
-            let _ = Command::new("userdel").args(["--force", &self.name]).output();
-        }
     }
 }
 

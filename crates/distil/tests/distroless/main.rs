@@ -7,6 +7,8 @@
     reason = "tests fail by a panic and tell what they skip"
 )]
 
+#[path = "../support/ordinary_user.rs"]
+mod ordinary_user;
 mod world;
 
 use std::fs;
@@ -14,7 +16,8 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
 
-use world::{World, ordinary_user};
+use ordinary_user::OrdinaryUser;
+use world::World;
 
 const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/distroless/programs");
 
@@ -373,15 +376,12 @@ fn one_image_for_everybody() {
         "foreign",
     ]);
     assert_eq!(facts.trim(), "arm64 65532");
-    match ordinary_user() {
-        None => println!("skipped: there is no other user with subordinate ids"),
-        Some(user) => {
-            let other = World::of(PROGRAMS, &user, &world);
-            assert!(other.make(image));
-            assert_eq!(other.id(image), world.id(image));
-            if compile(&other, "gcc", &["-o", "dynamic", "dynamic.c"]) {
-                assert_eq!(other.run(image, &["/programs/dynamic"]), "c is well");
-            }
+    if let Some(user) = OrdinaryUser::new() {
+        let other = World::of(PROGRAMS, &user.name, &world);
+        assert!(other.make(image));
+        assert_eq!(other.id(image), world.id(image));
+        if compile(&other, "gcc", &["-o", "dynamic", "dynamic.c"]) {
+            assert_eq!(other.run(image, &["/programs/dynamic"]), "c is well");
         }
     }
 }

@@ -146,12 +146,3 @@ impl Drop for World {
         self.command(&["reset", "--force"]);
     }
 }
-
-/// A user with subordinate ids.
-pub(crate) fn ordinary_user() -> Option<String> {
-    let ranges = fs::read_to_string("/etc/subuid").ok()?;
-    let users = fs::read_to_string("/etc/passwd").ok()?;
-    let names = ranges.lines().filter_map(|line| line.split(':').next());
-    let mut known = names.filter(|name| users.lines().any(|line| line.starts_with(&format!("{name}:"))));
-    known.find(|name| *name != "root").map(str::to_owned)
-}
