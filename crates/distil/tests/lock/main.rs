@@ -229,7 +229,11 @@ fn packages_are_locked_verified_and_made_again() {
     let snapshots = format!("--snapshot-mirror={}/snapshots", world.server.url);
     let first = world.works(&[&build[..], &["-q", &snapshots]].concat());
     *world.fault.lock().unwrap() = Fault::Nothing;
-    world.works(&["base", "update", "tiny.lock", "--digests"]);
+    let updated = world.distil(&["base", "update", "tiny.lock", "--digests", "--progress=rawjson"]);
+    let shown = String::from_utf8_lossy(&updated.stderr);
+    assert!(updated.status.success(), "{shown}");
+    assert!(shown.lines().all(|line| line.starts_with('{')), "{shown}");
+    assert!(shown.contains("\"name\":\"make tiny"), "{shown}");
     let text = fs::read_to_string(world.directory.path().join("tiny.lock")).unwrap();
     assert!(
         text.contains("\nmanifest = \"sha256:") && text.contains("\ndiff-ids = ["),
@@ -237,6 +241,12 @@ fn packages_are_locked_verified_and_made_again() {
     );
     world.server.forget();
     assert_eq!(world.works(&[&build[..], &["-q"]].concat()), first);
+    for (form, expected) in [("plain", "#1 make tiny"), ("quiet", "")] {
+        let built = world.distil(&[&build[..], &["--progress", form]].concat());
+        let shown = String::from_utf8_lossy(&built.stderr);
+        assert!(built.status.success() && shown.starts_with(expected), "{shown}");
+        assert_eq!(shown.is_empty(), expected.is_empty(), "{shown}");
+    }
     let asked = world.server.seen();
     assert!(
         asked.is_empty(),

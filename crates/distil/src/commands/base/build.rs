@@ -13,11 +13,12 @@ use distil_solver::CancelToken;
 use distil_sources::Transfer;
 
 use super::locking::{self, ArchiveArgs};
+use super::progress::{Progress, ProgressArgs};
 use super::target::{Target, TargetArgs};
 use crate::commands::tag::image_name;
 use crate::error::{CliError, chain};
 use crate::session::{Session, store_error};
-use crate::{units, upkeep};
+use crate::upkeep;
 
 /// Arguments of `distil base build`.
 #[derive(Debug, Args)]
@@ -38,6 +39,8 @@ pub(crate) struct BaseBuildArgs {
     /// Write the image ID to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) progress: ProgressArgs,
     /// Print only the image ID
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -64,10 +67,13 @@ pub(crate) fn build(session: &Session, args: &BaseBuildArgs) -> Result<(), CliEr
         engine: session.engine(&args.archive.bases(), None)?,
         cancel: crate::interrupt::token()?,
     };
-    let made = match (&lockfile, locked) {
-        (Some(lockfile), Some(selection)) => work.make_locked(lockfile, &selection, &names)?,
-        _ => work.make(&work.select(&target)?, &names, None)?,
-    };
+    let progress = Progress::start(session, &args.progress, args.quiet)?;
+    let step = format!("make {} for {}", target.spec.name, target.spec.architecture);
+    let made = progress.step(&step, |report| match (&lockfile, &locked) {
+        (Some(lockfile), Some(selection)) => work.make_locked(lockfile, selection, &names, report),
+        _ => work.make(&work.select(&target, report)?, &names, None, report),
+    })?;
+    drop(progress);
     let store = work.engine.store();
     // It may have been there already, hidden as the base of another image.
     distil_sources::unmark_base(store, &made.id).map_err(|error| CliError::failed(chain(&error)))?;
@@ -88,6 +94,9 @@ fn lockfile(args: &BaseBuildArgs) -> Result<Option<Lockfile>, CliError> {
     locking::load(&path).map(Some)
 }
 
+/// Is told the parts of the work.
+type Report<'a> = &'a (dyn Fn(Transfer) + Sync);
+
 struct Work<'a> {
     session: &'a Session,
     args: &'a BaseBuildArgs,
@@ -97,10 +106,9 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Chooses the packages from the archive as it is now.
-    fn select(&self, target: &Target) -> Result<Selection, CliError> {
-        let report = |transfer: Transfer| tell(self.args.quiet, &transfer);
+    fn select(&self, target: &Target, report: Report<'_>) -> Result<Selection, CliError> {
         self.engine
-            .select_base(&target.spec, &target.platform, &self.cancel, &report)
+            .select_base(&target.spec, &target.platform, &self.cancel, report)
             .map_err(|error| locking::failed(&error))
     }
 
@@ -109,8 +117,8 @@ impl Work<'_> {
         selection: &Selection,
         names: &[Reference],
         snapshot: Option<&SnapshotMirror>,
+        report: Report<'_>,
     ) -> Result<MadeBase, CliError> {
-        let report = |transfer: Transfer| tell(self.args.quiet, &transfer);
         let request = BaseRequest {
             selection,
             names,
@@ -118,7 +126,7 @@ impl Work<'_> {
             hidden: names.is_empty(),
         };
         self.engine
-            .make_base(&request, &self.cancel, &report)
+            .make_base(&request, &self.cancel, report)
             .map_err(|error| locking::failed(&error))
     }
 
@@ -128,10 +136,11 @@ impl Work<'_> {
         lockfile: &Lockfile,
         selection: &Selection,
         names: &[Reference],
+        report: Report<'_>,
     ) -> Result<MadeBase, CliError> {
         let url = self.args.archive.snapshot(self.session);
         let snapshot = url.map(|url| lockfile.snapshot_mirror(url));
-        let made = self.make(selection, &[], snapshot.as_ref())?;
+        let made = self.make(selection, &[], snapshot.as_ref(), report)?;
         let spec = &selection.spec;
         if let Err(error) = lockfile.check_output(&spec.name, &spec.architecture, &made.digest()) {
             if !made.known {
@@ -140,7 +149,7 @@ impl Work<'_> {
             }
             return Err(CliError::failed(chain(&error)));
         }
-        self.make(selection, names, None)
+        self.make(selection, names, None, report)
     }
 }
 
@@ -149,19 +158,6 @@ fn names(args: &BaseBuildArgs, own: Option<&Reference>) -> Result<Vec<Reference>
         return Ok(own.cloned().into_iter().collect());
     }
     args.tags.iter().map(|tag| image_name(tag)).collect()
-}
-
-/// One line for each part of the work that is done.
-fn tell(quiet: bool, transfer: &Transfer) {
-    if quiet || !transfer.done {
-        return;
-    }
-    // A part that counts no bytes goes from 0 to 1.
-    let size = match transfer.total {
-        0 | 1 => String::new(),
-        bytes => format!(" ({})", units::bytes(bytes)),
-    };
-    let _ = writeln!(std::io::stderr(), "=> {}{size}", transfer.name);
 }
 
 fn print(args: &BaseBuildArgs, names: &[Reference], made: &MadeBase) -> Result<(), CliError> {

@@ -9,6 +9,7 @@ use distil_base::recipe::ImageSpec;
 use distil_debian::format_time;
 
 use super::locking::{self, ArchiveArgs, Wanted};
+use super::progress::ProgressArgs;
 use super::target::ChoiceArgs;
 use crate::error::{CliError, chain};
 use crate::session::Session;
@@ -38,6 +39,8 @@ pub(crate) struct LockArgs {
     pub(crate) archive: ArchiveArgs,
     #[command(flatten)]
     pub(crate) kept: KeptArgs,
+    #[command(flatten)]
+    pub(crate) progress: ProgressArgs,
 }
 
 /// What a lockfile holds beside the packages. `update` takes the same.
@@ -67,7 +70,7 @@ pub(crate) fn lock(session: &Session, args: &LockArgs) -> Result<(), CliError> {
     };
     let mut maker = locking::Maker::open(session, &args.archive)?;
     let made = maker.choose(&wanted, old.as_ref(), args.kept.keep_indexes)?;
-    let lockfile = maker.finish(made, &args.kept, &path)?;
+    let lockfile = maker.finish(made, &args.kept, &args.progress, &path)?;
     let mut out = std::io::stdout();
     writeln!(
         out,

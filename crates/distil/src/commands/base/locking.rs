@@ -1,6 +1,5 @@
 //! What the commands about lockfiles share: recipes again, packages chosen, the lockfile written.
 
-use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
@@ -11,9 +10,10 @@ use distil_debian::{AcceptedRelease, Archive};
 use distil_engine::{BaseRequest, Engine};
 use distil_oci::{ImageConfig, Platform};
 use distil_solver::CancelToken;
-use distil_sources::ImageError;
+use distil_sources::{ImageError, Transfer};
 
 use super::lock::KeptArgs;
+use super::progress::{Progress, ProgressArgs};
 use super::target::{self, ChoiceArgs};
 use crate::commands::build::BasesArgs;
 use crate::error::{CliError, chain};
@@ -251,17 +251,19 @@ impl<'a> Maker<'a> {
         &mut self,
         mut made: Made,
         kept: &KeptArgs,
+        progress: &ProgressArgs,
         path: &Path,
     ) -> Result<Lockfile, CliError> {
         if kept.digests {
+            let progress = Progress::start(self.session, progress, false)?;
             for selection in &made.selections {
                 let name = &selection.spec.name;
                 let architecture = &selection.spec.architecture;
-                writeln!(std::io::stderr(), "=> make {name} for {architecture}")?;
                 // The epoch of the lockfile may be that of an earlier one.
                 let locked = made.lockfile.selection(&selection.spec, &selection.platform);
                 let locked = locked.map_err(|error| CliError::failed(chain(&error)))?;
-                let output = self.output(&locked, &made.lockfile)?;
+                let step = format!("make {name} for {architecture}");
+                let output = progress.step(&step, |report| self.output(&locked, &made.lockfile, report))?;
                 let set = made.lockfile.set_output(name, architecture, output);
                 set.map_err(|error| CliError::failed(chain(&error)))?;
             }
@@ -277,7 +279,12 @@ impl<'a> Maker<'a> {
         Ok(made.lockfile)
     }
 
-    fn output(&self, selection: &Selection, lockfile: &Lockfile) -> Result<Output, CliError> {
+    fn output(
+        &self,
+        selection: &Selection,
+        lockfile: &Lockfile,
+        report: &(dyn Fn(Transfer) + Sync),
+    ) -> Result<Output, CliError> {
         let snapshot = self
             .args
             .snapshot(self.session)
@@ -290,7 +297,7 @@ impl<'a> Maker<'a> {
         };
         let made = self
             .engine
-            .make_base(&request, &self.cancel, &|_| ())
+            .make_base(&request, &self.cancel, report)
             .map_err(|error| failed(&error))?;
         let config = ImageConfig::from_json(&made.config).map_err(|error| CliError::failed(chain(&error)))?;
         Ok(Output {

@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod locking;
+pub(crate) mod progress;
 pub(crate) mod show;
 pub(crate) mod target;
 pub(crate) mod update;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::lock::KeptArgs;
 use super::locking::{self, ArchiveArgs, Maker};
+use super::progress::ProgressArgs;
 use crate::error::CliError;
 use crate::output::{Form, print};
 use crate::session::Session;
@@ -26,6 +27,8 @@ pub(crate) struct UpdateArgs {
     pub(crate) archive: ArchiveArgs,
     #[command(flatten)]
     pub(crate) kept: KeptArgs,
+    #[command(flatten)]
+    pub(crate) progress: ProgressArgs,
     /// `table`, `json` or a template such as `{{.Name}} {{.New}}`
     #[arg(long, value_name = "FORM")]
     pub(crate) format: Option<String>,
@@ -57,7 +60,7 @@ pub(crate) fn update(session: &Session, args: &UpdateArgs) -> Result<(), CliErro
     let changes = old.changes(&made.lockfile);
     let complete = !args.kept.digests || old.images.iter().all(|image| image.output.is_some());
     if !changes.is_empty() || !complete || args.kept.keep_indexes {
-        maker.finish(made, &args.kept, &args.lockfile)?;
+        maker.finish(made, &args.kept, &args.progress, &args.lockfile)?;
     }
     match changes.as_slice() {
         [] => nothing(&form, &args.lockfile, &old),

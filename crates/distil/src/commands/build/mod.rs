@@ -284,7 +284,12 @@ fn form(session: &Session, args: &BuildArgs) -> Result<ProgressForm, CliError> {
     if args.output.quiet {
         return Ok(ProgressForm::Quiet);
     }
-    if let Some(form) = args.progress {
+    form_of(session, args.progress)
+}
+
+/// The form that the arguments, `BUILDKIT_PROGRESS` or the config file ask for.
+pub(crate) fn form_of(session: &Session, given: Option<ProgressForm>) -> Result<ProgressForm, CliError> {
+    if let Some(form) = given {
         return Ok(form);
     }
     if let Some(value) = session.environment.get("BUILDKIT_PROGRESS") {
