@@ -3,7 +3,8 @@
 //! ```text
 //! DIR/<map>/<sha256>/list     control data and entries of the package with this sha256
 //! DIR/<map>/<sha256>/<s>/<n>  its entry number n, a file or a symbolic link, with mode, owner and time;
-//!                             s is n modulo 4: threads that make files wait for each other in one directory
+//!                             s is 4 * (n / 256) + n % 4: threads that make files wait for each other in
+//!                             one directory, and a large directory is searched from its start
 //! DIR/<map>/<sha256>/boot     boot in which all of it was written or checked last
 //! DIR/<map>/<sha256>.partial  one that is being unpacked; locked by who does it
 //! ```
@@ -13,11 +14,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use distil_oci::{Digest, Digester};
+use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
 use crate::deb::{DebError, DebFile, PackageIdentity};
@@ -63,14 +66,19 @@ pub enum PackageStoreError {
     Cancelled,
 }
 
-/// Directories that the entries of a package are spread over.
-const SHARDS: usize = 4;
+/// Directories that entries next to each other are spread over.
+const SPREAD: usize = 4;
+/// Entries that share these directories.
+const GROUP: usize = 256;
+
+/// Number of the directory that entry `number` is in.
+fn shard(number: usize) -> usize {
+    number / GROUP * SPREAD + number % SPREAD
+}
 
 /// Where entry `number` of the package in `directory` is.
 fn entry_path(directory: &Path, number: usize) -> PathBuf {
-    directory
-        .join((number % SHARDS).to_string())
-        .join(number.to_string())
+    directory.join(shard(number).to_string()).join(number.to_string())
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> PackageStoreError + '_ {
@@ -137,11 +145,20 @@ pub enum PackageEntryKind {
 /// used; they must never be written to, for layers share them.
 #[derive(Debug)]
 pub struct StoredPackage {
+    /// The directory of all packages: a path from there is found sooner than a whole one.
+    root: Arc<File>,
+    sha256: Digest,
     directory: PathBuf,
     list: List,
 }
 
 impl StoredPackage {
+    /// sha256 of the package file.
+    #[must_use]
+    pub fn sha256(&self) -> &Digest {
+        &self.sha256
+    }
+
     /// The control file as it stands in the package.
     #[must_use]
     pub fn control(&self) -> &[u8] {
@@ -175,11 +192,30 @@ impl StoredPackage {
     /// The file that holds the content of an entry; `None` when it is neither a file nor a hard link.
     #[must_use]
     pub fn content_path(&self, entry: usize) -> Option<PathBuf> {
+        Some(entry_path(&self.directory, self.content_entry(entry)?))
+    }
+
+    /// The entry that is the file of an entry.
+    fn content_entry(&self, entry: usize) -> Option<usize> {
         match self.list.entries.get(entry)?.kind {
-            PackageEntryKind::File { .. } => Some(entry_path(&self.directory, entry)),
-            PackageEntryKind::HardLink { file } => Some(entry_path(&self.directory, file)),
+            PackageEntryKind::File { .. } => Some(entry),
+            PackageEntryKind::HardLink { file } => Some(file),
             PackageEntryKind::Directory | PackageEntryKind::Symlink { .. } => None,
         }
+    }
+
+    /// Bytes of an entry's content; `None` when it is neither a file nor a hard link.
+    #[must_use]
+    pub fn content_size(&self, entry: usize) -> Option<u64> {
+        match self.list.entries.get(self.content_entry(entry)?)?.kind {
+            PackageEntryKind::File { size, .. } => Some(size),
+            _ => None,
+        }
+    }
+
+    /// The path of entry `number` from the directory of all packages.
+    fn location(&self, number: usize) -> String {
+        format!("{}/{}/{number}", self.sha256.hex(), shard(number))
     }
 
     /// Opens the content of an entry.
@@ -187,7 +223,10 @@ impl StoredPackage {
     /// # Errors
     /// `InvalidInput` when it has none; else opening failed.
     pub fn open_content(&self, entry: usize) -> io::Result<File> {
-        File::open(self.content_path(entry).ok_or(io::ErrorKind::InvalidInput)?)
+        let number = self.content_entry(entry).ok_or(io::ErrorKind::InvalidInput)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.root, self.location(number), flags, Mode::empty())?;
+        Ok(File::from(fd))
     }
 
     /// The content of an entry, whole.
@@ -195,7 +234,9 @@ impl StoredPackage {
     /// # Errors
     /// As [`StoredPackage::open_content`], and when reading fails.
     pub fn read_content(&self, entry: usize) -> io::Result<Vec<u8>> {
-        fs::read(self.content_path(entry).ok_or(io::ErrorKind::InvalidInput)?)
+        let mut content = Vec::new();
+        self.open_content(entry)?.read_to_end(&mut content)?;
+        Ok(content)
     }
 
     /// What images link for an entry, with its mode, owner and time: a file, or a symbolic link;
@@ -214,14 +255,16 @@ impl StoredPackage {
     /// # Errors
     /// `AlreadyExists` when there is such a name, `InvalidInput` when the entry is a directory;
     /// else linking or copying failed.
-    pub fn link_into(
-        &self,
-        entry: usize,
-        parent: impl std::os::fd::AsFd,
-        name: &std::ffi::OsStr,
-    ) -> io::Result<()> {
-        let path = self.link_path(entry).ok_or(io::ErrorKind::InvalidInput)?;
-        writer::link_or_copy(&path, parent.as_fd(), name)
+    pub fn link_into(&self, entry: usize, parent: impl AsFd, name: &std::ffi::OsStr) -> io::Result<()> {
+        let number = match self.list.entries.get(entry).map(|entry| &entry.kind) {
+            Some(PackageEntryKind::Symlink { .. }) => Some(entry),
+            _ => self.content_entry(entry),
+        };
+        let number = number.ok_or(io::ErrorKind::InvalidInput)?;
+        if writer::link(&self.root, &self.location(number), parent.as_fd(), name)? {
+            return Ok(());
+        }
+        writer::copy(&entry_path(&self.directory, number), parent.as_fd(), name)
     }
 
     /// Whether the contents are still what the list says; reads them all.
@@ -252,10 +295,20 @@ impl StoredPackage {
     }
 }
 
+/// Threads for one package.
+#[derive(Debug, Clone, Copy)]
+struct Threads {
+    /// That make its files, while others decode.
+    making: usize,
+    /// That decode blocks of it side by side.
+    decoding: usize,
+}
+
 /// A directory of unpacked packages. Several processes may share one.
 #[derive(Debug, Clone)]
 pub struct PackageStore {
     root: PathBuf,
+    directory: Arc<File>,
     boot: String,
 }
 
@@ -272,8 +325,10 @@ impl PackageStore {
         };
         let root = directory.join(map);
         fs::create_dir_all(&root).map_err(failed(&root))?;
+        let opened = File::open(&root).map_err(failed(&root))?;
         Ok(PackageStore {
             root,
+            directory: Arc::new(opened),
             boot: boot.to_owned(),
         })
     }
@@ -283,7 +338,7 @@ impl PackageStore {
     pub fn find(&self, sha256: &Digest) -> Option<Arc<StoredPackage>> {
         let directory = self.root.join(sha256.hex());
         let list = List::decode(&fs::read(directory.join("list")).ok()?)?;
-        let package = StoredPackage { directory, list };
+        let package = self.package(sha256, directory, list);
         let boot = package.directory.join("boot");
         if fs::read(&boot).ok()? != self.boot.as_bytes() {
             if !package.is_whole() {
@@ -310,6 +365,19 @@ impl PackageStore {
         threads: usize,
         cancel: &AtomicBool,
     ) -> Result<Arc<StoredPackage>, PackageStoreError> {
+        let threads = Threads {
+            making: threads,
+            decoding: threads,
+        };
+        self.get_in(wanted, threads, cancel)
+    }
+
+    fn get_in(
+        &self,
+        wanted: &WantedPackage,
+        threads: Threads,
+        cancel: &AtomicBool,
+    ) -> Result<Arc<StoredPackage>, PackageStoreError> {
         if let Some(package) = self.find(&wanted.sha256) {
             return Ok(package);
         }
@@ -326,7 +394,16 @@ impl PackageStore {
             fs::write(&path, bytes).map_err(failed(&path))?;
         }
         partial.publish(&directory)?;
-        Ok(Arc::new(StoredPackage { directory, list }))
+        Ok(Arc::new(self.package(&wanted.sha256, directory, list)))
+    }
+
+    fn package(&self, sha256: &Digest, directory: PathBuf, list: List) -> StoredPackage {
+        StoredPackage {
+            root: Arc::clone(&self.directory),
+            sha256: *sha256,
+            directory,
+            list,
+        }
     }
 
     /// All packages, in the order of `wanted`; `threads` of them are unpacked side by side.
@@ -343,25 +420,35 @@ impl PackageStore {
         let mut order: Vec<usize> = (0..wanted.len()).collect();
         // The largest first, so that no thread is left alone with one at the end.
         order.sort_by_cached_key(|number| std::cmp::Reverse(size(number).map_or(0, |meta| meta.len())));
-        let next = AtomicUsize::new(0);
+        let workers = threads.min(wanted.len()).max(1);
+        let next = AtomicUsize::new(workers);
         let stop = AtomicBool::new(false);
         let found = Mutex::new(Vec::with_capacity(wanted.len()));
-        let work = || {
-            while let Some(number) = order.get(next.fetch_add(1, Ordering::Relaxed))
+        let work = |worker: usize| {
+            let threads = Threads {
+                making: threads,
+                // Blocks side by side take much memory: only the worker that has the largest package
+                // decodes so.
+                decoding: if worker == 0 { threads } else { 1 },
+            };
+            let mut place = worker;
+            while let Some(number) = order.get(place)
                 && let Some(one) = wanted.get(*number)
                 && !stop.load(Ordering::Relaxed)
             {
-                let result = self.get(one, threads, cancel);
+                let result = self.get_in(one, threads, cancel);
                 stop.fetch_or(result.is_err(), Ordering::Relaxed);
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 found.push((*number, result));
+                place = next.fetch_add(1, Ordering::Relaxed);
             }
         };
+        let work = &work;
         std::thread::scope(|scope| {
-            for _ in 1..threads.min(wanted.len()) {
-                scope.spawn(work);
+            for worker in 1..workers {
+                scope.spawn(move || work(worker));
             }
-            work();
+            work(0);
         });
         let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         found.sort_by_key(|(number, _)| *number);

@@ -1,7 +1,5 @@
 //! What is computed from packages, in place of their maintainer scripts.
 
-use std::fs::{self, File};
-use std::path::Path;
 use std::sync::Arc;
 
 use distil_debian::PackageEntryKind;
@@ -41,9 +39,9 @@ pub(crate) fn ca_bundle(
     let mut files = Vec::new();
     for (number, entry) in package.files.entries().iter().enumerate() {
         if entry.path.starts_with(crate::content::CERTIFICATES)
-            && let Some(path) = package.files.content_path(number)
+            && let Some(content) = package.content(number)
         {
-            files.push((entry.path.clone(), read(&path)?));
+            files.push((entry.path.clone(), content.read()?));
         }
     }
     let bundle = certificate_bundle(&files);
@@ -94,9 +92,9 @@ pub(crate) fn busybox(tree: &mut Tree, package: &Package<'_>, directory: &str) -
         package: package.name.to_owned(),
         what: what.to_owned(),
     };
-    let found = program.and_then(|(number, entry)| Some((package.files.content_path(number)?, entry)));
+    let found = program.and_then(|(number, entry)| Some((package.content(number)?, entry)));
     let (content, program) = found.ok_or_else(|| missing("the program `busybox`"))?;
-    let commands = busybox_commands(&read(&content)?);
+    let commands = busybox_commands(&content.read()?);
     if commands.is_empty() {
         return Err(missing("the table of commands in `busybox`"));
     }
@@ -118,7 +116,7 @@ pub(crate) fn busybox(tree: &mut Tree, package: &Package<'_>, directory: &str) -
     tree.put(tree.resolve(&target)?, file)?;
     for command in commands.iter().filter(|command| *command != "busybox") {
         let path = tree.resolve(format!("{directory}/{command}").as_bytes())?;
-        tree.put(path, node(Kind::Symlink(target.clone()), 0o777))?;
+        tree.put(path, node(Kind::Symlink(target.clone(), None), 0o777))?;
     }
     data_package(tree, package)
 }
@@ -195,7 +193,7 @@ fn libraries_in(tree: &Tree, real: &[u8], named: &[u8]) -> Result<Vec<CachedLibr
         if name.contains(&b'/') || !is_library_name(name) {
             continue;
         }
-        let is_link = matches!(node.kind, Kind::Symlink(_));
+        let is_link = matches!(node.kind, Kind::Symlink(..));
         let Some(library) = library_at(tree, path)? else {
             continue;
         };
@@ -220,10 +218,7 @@ fn library_at(tree: &Tree, path: &[u8]) -> Result<Option<SharedLibrary>, Assembl
     };
     match content {
         Content::Bytes(bytes) => Ok(SharedLibrary::read(&**bytes)),
-        Content::Stored(path) | Content::Copied(path) => {
-            let file = File::open(path).map_err(AssembleError::read(path))?;
-            Ok(SharedLibrary::read(&file))
-        }
+        Content::Stored(stored) | Content::Copied(stored) => Ok(SharedLibrary::read(&stored.open()?)),
         Content::Member(..) => Ok(None),
     }
 }
@@ -231,11 +226,7 @@ fn library_at(tree: &Tree, path: &[u8]) -> Result<Option<SharedLibrary>, Assembl
 fn content_of(content: &Content) -> Result<Vec<u8>, AssembleError> {
     match content {
         Content::Bytes(bytes) => Ok(bytes.to_vec()),
-        Content::Stored(path) | Content::Copied(path) => read(path),
+        Content::Stored(stored) | Content::Copied(stored) => stored.read(),
         Content::Member(..) => Ok(Vec::new()),
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, AssembleError> {
-    fs::read(path).map_err(AssembleError::read(path))
 }

@@ -115,10 +115,6 @@ pub enum AssembleError {
 }
 
 impl AssembleError {
-    fn read(path: &Path) -> impl FnOnce(io::Error) -> AssembleError + use<> {
-        Self::io("read", path)
-    }
-
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AssembleError + use<> {
         let path = path.to_owned();
         move |source| AssembleError::Io { action, path, source }

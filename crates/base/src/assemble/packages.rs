@@ -1,11 +1,12 @@
 //! Packages into the tree, as dpkg would unpack them into an empty root.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use distil_debian::{PackageEntry, PackageEntryKind, PathFilter, StoredPackage, deb822, relation};
 
 use super::AssembleError;
-use super::tree::{Content, Kind, Meta, Node, Origin, Tree, shown};
+use super::tree::{Content, Kind, Meta, Node, Origin, Stored, Tree, shown};
 use crate::recipe::{Exclude, ImageSpec};
 
 /// Where images without dpkg's database say what is in them; what scanners read.
@@ -26,7 +27,22 @@ pub(crate) struct Package<'a> {
     pub(crate) name: &'a str,
     pub(crate) version: &'a str,
     pub(crate) origin: Origin,
-    pub(crate) files: &'a StoredPackage,
+    pub(crate) files: &'a Arc<StoredPackage>,
+}
+
+impl Package<'_> {
+    /// Entry `number`.
+    fn stored(&self, number: usize) -> Stored {
+        Stored {
+            package: Arc::clone(self.files),
+            entry: number,
+        }
+    }
+
+    /// The file that entry `number` is or has another name for.
+    pub(crate) fn content(&self, number: usize) -> Option<Stored> {
+        self.files.content_size(number).map(|_| self.stored(number))
+    }
 }
 
 /// Unpacks all packages. Links come first, whatever the order of the packages, so
@@ -57,7 +73,11 @@ pub(crate) fn unpack(
     let depth = |entry: &PackageEntry| entry.path.iter().filter(|byte| **byte == b'/').count();
     let mut links: Vec<_> = entries.iter().filter(|(_, _, entry)| is_symlink(entry)).collect();
     links.sort_by_key(|(_, _, entry)| depth(entry));
-    let mut unpacking = Unpacking { tree, packages };
+    let mut unpacking = Unpacking {
+        tree,
+        packages,
+        parent: None,
+    };
     for (owner, number, _) in links {
         unpacking.entry(*owner, *number)?;
     }
@@ -65,6 +85,9 @@ pub(crate) fn unpack(
         if !is_symlink(entry) {
             unpacking.entry(*owner, *number)?;
         }
+    }
+    for package in packages {
+        mend_links(tree, package)?;
     }
     remove_emptied(tree, thinned);
     for package in packages {
@@ -86,7 +109,42 @@ fn merge_usr(tree: &mut Tree, architecture: &str) -> Result<(), AssembleError> {
             origin: Origin::Recipe,
         };
         tree.put(target.clone(), node(Kind::Directory, 0o755))?;
-        tree.put(name.as_bytes().to_vec(), node(Kind::Symlink(target), 0o777))?;
+        tree.put(name.as_bytes().to_vec(), node(Kind::Symlink(target, None), 0o777))?;
+    }
+    Ok(())
+}
+
+/// A hard link whose other name was left out, or is the file of another package now, is the file
+/// itself, and the ones after it are links to it.
+fn mend_links(tree: &mut Tree, package: &Package<'_>) -> Result<(), AssembleError> {
+    let mut firsts: HashMap<usize, Vec<u8>> = HashMap::new();
+    for (number, entry) in package.files.entries().iter().enumerate() {
+        let (PackageEntryKind::HardLink { file }, Some(content)) = (&entry.kind, package.content(number))
+        else {
+            continue;
+        };
+        let path = tree.resolve(&entry.path)?;
+        let Some(Node {
+            kind: Kind::HardLink(target),
+            origin,
+            ..
+        }) = tree.nodes.get(&path)
+        else {
+            continue;
+        };
+        let present = tree.nodes.get(target).map(|node| &node.kind);
+        let is_file = matches!(present, Some(Kind::File(Content::Stored(one))) if one.is_file(&content));
+        if *origin != package.origin || is_file {
+            continue;
+        }
+        let kind = match firsts.get(file) {
+            Some(first) => Kind::HardLink(first.clone()),
+            None => Kind::File(Content::Stored(content)),
+        };
+        firsts.entry(*file).or_insert_with(|| path.clone());
+        if let Some(node) = tree.nodes.get_mut(&path) {
+            node.kind = kind;
+        }
     }
     Ok(())
 }
@@ -141,8 +199,8 @@ pub(crate) fn node_of(package: &Package<'_>, number: usize) -> Option<Node> {
     let entry = package.files.entries().get(number)?;
     let kind = match &entry.kind {
         PackageEntryKind::Directory => Kind::Directory,
-        PackageEntryKind::File { .. } => Kind::File(Content::Stored(package.files.content_path(number)?)),
-        PackageEntryKind::Symlink { target } => Kind::Symlink(target.clone()),
+        PackageEntryKind::File { .. } => Kind::File(Content::Stored(package.stored(number))),
+        PackageEntryKind::Symlink { target } => Kind::Symlink(target.clone(), Some(package.stored(number))),
         PackageEntryKind::HardLink { file } => {
             Kind::HardLink(package.files.entries().get(*file)?.path.clone())
         }
@@ -162,17 +220,40 @@ pub(crate) fn node_of(package: &Package<'_>, number: usize) -> Option<Node> {
 struct Unpacking<'a> {
     tree: &'a mut Tree,
     packages: &'a [Package<'a>],
+    /// The directory of the last path, and what it is without links, as long as no link is added or goes.
+    parent: Option<(&'a [u8], Vec<u8>)>,
 }
 
-impl Unpacking<'_> {
+impl<'a> Unpacking<'a> {
+    /// As [`Tree::resolve`]. Entries come one directory after the other, so that most have the one
+    /// of the entry before.
+    fn resolve(&mut self, path: &'a [u8]) -> Result<Vec<u8>, AssembleError> {
+        let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else {
+            return self.tree.resolve(path);
+        };
+        let (parent, name) = (&path[..slash], &path[slash..]);
+        match &self.parent {
+            Some((last, real)) if *last == parent => Ok([real.as_slice(), name].concat()),
+            _ => {
+                let real = self.tree.resolve(path)?;
+                // The last component stays as it is.
+                self.parent = real.strip_suffix(name).map(|real| (parent, real.to_vec()));
+                Ok(real)
+            }
+        }
+    }
+
     /// Puts entry `entry` of package `number` into the tree.
     fn entry(&mut self, number: usize, entry: usize) -> Result<(), AssembleError> {
-        let package = &self.packages[number];
-        let (Some(mut node), Some(entry)) = (node_of(package, entry), package.files.entries().get(entry))
+        let package = self.packages[number];
+        let (Some(mut node), Some(entry)) = (node_of(&package, entry), package.files.entries().get(entry))
         else {
             return Ok(());
         };
-        let path = self.tree.resolve(&entry.path)?;
+        let path = self.resolve(&entry.path)?;
+        if is_symlink(entry) {
+            self.parent = None;
+        }
         if path.is_empty() {
             return Ok(());
         }
@@ -190,8 +271,8 @@ impl Unpacking<'_> {
                 }
                 Ok(())
             }
-            (Kind::Symlink(_), Kind::Directory) => self.directory_over_link(number, &path),
-            (Kind::Symlink(old), Kind::Symlink(new)) if old == new => {
+            (Kind::Symlink(..), Kind::Directory) => self.directory_over_link(number, &path),
+            (Kind::Symlink(old, _), Kind::Symlink(new, _)) if old == new => {
                 self.tree.nodes.insert(path, node);
                 Ok(())
             }
@@ -226,6 +307,7 @@ impl Unpacking<'_> {
             return Err(self.conflict(number, &path));
         }
         self.tree.nodes.insert(path, node);
+        self.parent = None;
         Ok(())
     }
 

@@ -110,7 +110,7 @@ fn add_symlink(tree: &mut Tree, link: &SpecSymlink) -> Result<(), AssembleError>
     tree.put(
         path,
         Node {
-            kind: Kind::Symlink(link.target.clone().into_bytes()),
+            kind: Kind::Symlink(link.target.clone().into_bytes(), None),
             meta: Meta::made(0o777),
             origin: Origin::Recipe,
         },

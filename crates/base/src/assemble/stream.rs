@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -31,7 +30,7 @@ impl Composed {
     #[must_use]
     pub fn layer_key(&self, number: usize) -> Digest {
         let mut key = Digester::new();
-        key.update(b"layer 1\n");
+        key.update(b"layer 2\n");
         for (path, node) in self.layer(number) {
             let meta = &node.meta;
             field(&mut key, path);
@@ -41,7 +40,7 @@ impl Composed {
             key.update(&meta.mtime.to_le_bytes());
             match &node.kind {
                 Kind::Directory => key.update(b"d"),
-                Kind::Symlink(target) => {
+                Kind::Symlink(target, _) => {
                     key.update(b"s");
                     field(&mut key, target);
                 }
@@ -61,10 +60,11 @@ impl Composed {
                 key.update(b"b");
                 key.update(Digest::sha256(bytes).as_bytes());
             }
-            // The store of packages names files by the hash of the package, and never changes them.
-            Content::Stored(path) | Content::Copied(path) => {
+            // Files of a package are what its hash says.
+            Content::Stored(stored) | Content::Copied(stored) => {
                 key.update(b"p");
-                field(key, path.as_os_str().as_bytes());
+                key.update(stored.package.sha256().as_bytes());
+                key.update(&(stored.entry as u64).to_le_bytes());
             }
             // Downloads are named by their hash.
             Content::Member(input, member) => {
@@ -102,7 +102,7 @@ impl Composed {
                 .map(|(path, node)| (as_path(path), *node))
                 .collect();
             // By components: everything in a directory comes right after it.
-            ordered.sort_unstable_by_key(|(path, _)| *path);
+            ordered.sort_unstable_by(|(a, _), (b, _)| by_components(a, b));
             for (path, node) in ordered {
                 if cancel.load(Ordering::Relaxed) {
                     return Err(AssembleError::io("read", path)(io::ErrorKind::Interrupted.into()));
@@ -118,6 +118,13 @@ impl Composed {
 fn field(key: &mut Digester, bytes: &[u8]) {
     key.update(&(bytes.len() as u64).to_le_bytes());
     key.update(bytes);
+}
+
+/// The order of paths, without taking them apart: a component ends before it goes on.
+fn by_components(a: &Path, b: &Path) -> std::cmp::Ordering {
+    let ends_first = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+    let (a, b) = (a.as_os_str().as_bytes(), b.as_os_str().as_bytes());
+    a.iter().map(ends_first).cmp(b.iter().map(ends_first))
 }
 
 fn as_path(path: &[u8]) -> &Path {
@@ -166,7 +173,7 @@ impl Feed<'_> {
         }
         match &node.kind {
             Kind::Directory => self.put(path, &file_node(FileKind::Dir, &node.meta, 0), None),
-            Kind::Symlink(target) => {
+            Kind::Symlink(target, _) => {
                 let meta = Meta {
                     mode: 0o777,
                     ..node.meta
@@ -202,18 +209,22 @@ impl Feed<'_> {
                 self.put(path, &file_node(FileKind::File, meta, bytes.len() as u64), None)?;
                 return self.sink.data(bytes).map_err(AssembleError::io("write", path));
             }
-            Content::Stored(source) | Content::Copied(source) => source,
+            Content::Stored(stored) | Content::Copied(stored) => stored,
             // The layer has none.
             Content::Member(..) => return Ok(()),
         };
-        let mut file = File::open(source).map_err(AssembleError::read(source))?;
-        let size = file.metadata().map_err(AssembleError::read(source))?.len();
+        let mut file = source.open()?;
+        let size = source.package.content_size(source.entry).unwrap_or(0);
         self.put(path, &file_node(FileKind::File, meta, size), None)?;
         let mut left = size;
         while left > 0 {
-            let count = file.read(&mut self.buffer).map_err(AssembleError::read(source))?;
+            // Not past the size that the tar has for it.
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            let count = file
+                .read(&mut self.buffer[..want])
+                .map_err(|error| source.failed(error))?;
             if count == 0 {
-                break;
+                return Err(source.failed(io::ErrorKind::UnexpectedEof.into()));
             }
             left = left.saturating_sub(count as u64);
             self.sink

@@ -468,6 +468,37 @@ fn hard_links_and_members_of_archives() {
 }
 
 #[test]
+fn hard_links_to_what_is_not_there() {
+    let files: Files<'_> = &[("a/one", "text"), ("a/two", "=> a/one"), ("b/three", "=> a/one")];
+    let Some(mut world) = World::new(&[("one", "", files)]) else {
+        return;
+    };
+    world.spec().excludes = vec![Exclude {
+        name: "one".to_owned(),
+        patterns: vec!["/a/one".to_owned()],
+        except: Vec::new(),
+    }];
+    let listed = world.only_layer();
+    assert!(!listed.contains_key("a/one"));
+    assert!(listed["a/two"].ends_with(" text") && listed["b/three"].ends_with(" text"));
+    let inode = |name: &str| {
+        let path = world.directory.path().join("layer0").join(name);
+        fs::metadata(path).unwrap().ino()
+    };
+    assert_eq!(inode("a/two"), inode("b/three"));
+
+    // The first name is the file of a package that replaces it.
+    let world = World::new(&[
+        ("one", "", files),
+        ("other", "Replaces: one\n", &[("a/one", "other")]),
+    ]);
+    let listed = world.unwrap().only_layer();
+    for (name, text) in [("a/one", " other"), ("a/two", " text"), ("b/three", " text")] {
+        assert!(listed[name].ends_with(text), "{listed:?}");
+    }
+}
+
+#[test]
 fn links_in_a_circle_and_files_in_the_way() {
     let Some(world) = World::new(&[
         ("aa", "", &[("x", "-> y"), ("y", "-> x")]),

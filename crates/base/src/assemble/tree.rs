@@ -1,13 +1,47 @@
 //! The file tree of an image, before anything is written.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
 use std::sync::Arc;
+
+use distil_debian::StoredPackage;
 
 use super::AssembleError;
 
 /// How many links are followed in one path, as in Linux.
 const MAX_LINKS: usize = 40;
+
+/// An entry of an unpacked package.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) package: Arc<StoredPackage>,
+    /// Its number in the package.
+    pub(crate) entry: usize,
+}
+
+impl Stored {
+    pub(crate) fn open(&self) -> Result<File, AssembleError> {
+        let opened = self.package.open_content(self.entry);
+        opened.map_err(|error| self.failed(error))
+    }
+
+    pub(crate) fn read(&self) -> Result<Vec<u8>, AssembleError> {
+        let content = self.package.read_content(self.entry);
+        content.map_err(|error| self.failed(error))
+    }
+
+    /// What reading it ran into.
+    pub(crate) fn failed(&self, source: std::io::Error) -> AssembleError {
+        let path = self.package.content_path(self.entry).unwrap_or_default();
+        AssembleError::io("read", &path)(source)
+    }
+
+    /// Whether both are the same file.
+    pub(crate) fn is_file(&self, other: &Stored) -> bool {
+        self.package.sha256() == other.package.sha256()
+            && self.package.content_path(self.entry) == other.package.content_path(other.entry)
+    }
+}
 
 /// What a file holds.
 #[derive(Debug, Clone)]
@@ -15,9 +49,9 @@ pub(crate) enum Content {
     /// Bytes made here.
     Bytes(Arc<[u8]>),
     /// A file of an unpacked package, which has this mode, owner and time already.
-    Stored(PathBuf),
+    Stored(Stored),
     /// The bytes of a file of an unpacked package, but not what goes with them.
-    Copied(PathBuf),
+    Copied(Stored),
     /// A member of an archive from elsewhere: its number among the inputs of the
     /// recipe, and its number among the members.
     Member(usize, usize),
@@ -28,8 +62,9 @@ pub(crate) enum Content {
 pub(crate) enum Kind {
     Directory,
     File(Content),
-    /// With what stands in it.
-    Symlink(Vec<u8>),
+    /// With what stands in it, and the link of an unpacked package that has this owner and time
+    /// already.
+    Symlink(Vec<u8>, Option<Stored>),
     /// Another name of the file at this path.
     HardLink(Vec<u8>),
 }
@@ -111,7 +146,7 @@ impl Tree {
             }
             real.extend_from_slice(&name);
             let is_last = pending.is_empty();
-            let Some(Kind::Symlink(target)) = self.nodes.get(&real).map(|node| &node.kind) else {
+            let Some(Kind::Symlink(target, _)) = self.nodes.get(&real).map(|node| &node.kind) else {
                 continue;
             };
             if is_last && !follow_last {

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use distil_layer::LinkGroups;
 use distil_rootfs::archive::{Compression, decoder};
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
-use super::tree::{Content, Kind, Meta, Node};
+use super::tree::{Content, Kind, Meta, Node, Stored};
 use super::{AssembleError, Composed};
 
 /// Fewer files than this are not worth another thread.
@@ -63,8 +63,8 @@ impl Composed {
         let (directories, rest): (Vec<_>, Vec<_>) = entries
             .into_iter()
             .partition(|(_, node)| matches!(node.kind, Kind::Directory));
-        for (path, _) in &directories {
-            root.make_directory(path)?;
+        for (path, node) in &directories {
+            root.make_directory(path, node.meta.mode)?;
         }
         let (links, files): (Vec<_>, Vec<_>) = rest
             .into_iter()
@@ -148,9 +148,15 @@ fn times(mtime: i64) -> Timestamps {
 }
 
 fn apply(file: &File, meta: &Meta) -> rustix::io::Result<()> {
-    // The owner first: changing it drops set-id bits.
-    rustix::fs::fchown(file, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))?;
-    rustix::fs::fchmod(file, Mode::from_raw_mode(meta.mode))?;
+    let present = rustix::fs::fstat(file)?;
+    // The owner first: changing it drops set-id bits. Looking costs less than changing.
+    let moved = (present.st_uid, present.st_gid) != (meta.uid, meta.gid);
+    if moved {
+        rustix::fs::fchown(file, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))?;
+    }
+    if moved || present.st_mode & 0o7777 != meta.mode {
+        rustix::fs::fchmod(file, Mode::from_raw_mode(meta.mode))?;
+    }
     rustix::fs::futimens(file, &times(meta.mtime))
 }
 
@@ -183,8 +189,10 @@ impl Root {
         }
     }
 
-    fn make_directory(&self, path: &[u8]) -> Result<(), AssembleError> {
-        rustix::fs::mkdirat(&self.fd, path, Mode::from_raw_mode(0o700)).map_err(self.failed("create", path))
+    /// With the permissions that it is to have where the umask lets it, and always those to fill it.
+    fn make_directory(&self, path: &[u8], mode: u32) -> Result<(), AssembleError> {
+        let mode = Mode::from_raw_mode(mode & 0o777 | 0o700);
+        rustix::fs::mkdirat(&self.fd, path, mode).map_err(self.failed("create", path))
     }
 
     fn finish_directory(&self, path: &[u8], meta: &Meta) -> Result<(), AssembleError> {
@@ -368,7 +376,11 @@ impl<'a> Directory<'a> {
 impl Root {
     fn write(&self, directory: &OwnedFd, name: &OsStr, node: &Node) -> rustix::io::Result<()> {
         match &node.kind {
-            Kind::Symlink(target) => {
+            Kind::Symlink(_, Some(stored)) | Kind::File(Content::Stored(stored)) => {
+                let linked = stored.package.link_into(stored.entry, directory, name);
+                linked.map_err(|error| errno(&error))
+            }
+            Kind::Symlink(target, None) => {
                 rustix::fs::symlinkat(target.as_slice(), directory, name)?;
                 let flags = AtFlags::SYMLINK_NOFOLLOW;
                 if (node.meta.uid, node.meta.gid) != self.owner {
@@ -377,16 +389,7 @@ impl Root {
                 }
                 rustix::fs::utimensat(directory, name, &times(node.meta.mtime), flags)
             }
-            Kind::File(Content::Stored(path)) => {
-                match rustix::fs::linkat(CWD, path, directory, name, AtFlags::empty()) {
-                    // Another file system, too many links, a link that is not allowed.
-                    Err(Errno::XDEV | Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => {
-                        copy(path, directory, name, &node.meta)
-                    }
-                    other => other,
-                }
-            }
-            Kind::File(Content::Copied(path)) => copy(path, directory, name, &node.meta),
+            Kind::File(Content::Copied(stored)) => copy(stored, directory, name, &node.meta),
             Kind::File(Content::Bytes(bytes)) => {
                 let mut file = create(directory, name)?;
                 file.write_all(bytes).map_err(|error| errno(&error))?;
@@ -398,9 +401,10 @@ impl Root {
     }
 }
 
-fn copy(from: &Path, directory: &OwnedFd, name: &OsStr, meta: &Meta) -> rustix::io::Result<()> {
+fn copy(from: &Stored, directory: &OwnedFd, name: &OsStr, meta: &Meta) -> rustix::io::Result<()> {
     let mut file = create(directory, name)?;
-    let mut source = File::open(from).map_err(|error| errno(&error))?;
+    let source = from.package.open_content(from.entry);
+    let mut source = source.map_err(|error| errno(&error))?;
     io::copy(&mut source, &mut file).map_err(|error| errno(&error))?;
     apply(&file, meta)
 }

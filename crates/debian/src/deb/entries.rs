@@ -93,15 +93,16 @@ struct Reading<'a> {
 
 impl DebFile {
     /// Hands all entries of the package to `visit` in their order, and checks the compressed data
-    /// to its end. With more than one of `threads`, decoding goes on meanwhile, of large packages in
-    /// several threads.
+    /// to its end. With `ahead`, decoding goes on meanwhile, in a thread of its own; blocks of large
+    /// packages are decoded by `threads` threads.
     pub(crate) fn each_entry<E: From<DebError>>(
         &self,
+        ahead: bool,
         threads: usize,
         visit: impl FnMut(DataEntry, &mut Content<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let decoder = self.data(threads)?;
-        if threads < 2 || self.packed_size() < WORTH_A_THREAD {
+        if !ahead || self.packed_size() < WORTH_A_THREAD {
             return self.read_entries(decoder, visit);
         }
         std::thread::scope(|scope| self.read_entries(Ahead::start(scope, decoder), visit))

@@ -9,14 +9,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
 use distil_oci::{Digest, Digester};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
 use super::partial::Partial;
-use super::{PackageStoreError, entry_path};
+use super::{GROUP, PackageStoreError, SPREAD, entry_path, shard};
 use crate::deb::{Content, DataEntry, DebFile, Meta};
 
 /// Files up to this many bytes are handed over.
@@ -36,6 +36,8 @@ enum Job {
 struct Handed {
     number: usize,
     entry: DataEntry,
+    /// Where it goes.
+    directory: Arc<File>,
     job: Job,
 }
 
@@ -49,6 +51,8 @@ pub(super) struct Written {
 /// Makes the files of a package.
 pub(super) struct Contents<'a> {
     place: Place<'a>,
+    /// Directories of the entries that come now, by their numbers.
+    shards: HashMap<usize, Arc<File>>,
     handed: Option<SyncSender<Handed>>,
     written: &'a Mutex<Written>,
 }
@@ -83,15 +87,16 @@ impl<'a> Contents<'a> {
         let mut handed = None;
         if threads > 1 && deb.packed_size() >= WORTH_THREADS {
             let (sender, receiver) = sync_channel(WAITING);
-            let receiver = std::sync::Arc::new(Mutex::new(receiver));
+            let receiver = Arc::new(Mutex::new(receiver));
             for _ in 0..threads {
-                let receiver = std::sync::Arc::clone(&receiver);
+                let receiver = Arc::clone(&receiver);
                 scope.spawn(move || place.make_all(&receiver, written));
             }
             handed = Some(sender);
         }
         Contents {
             place,
+            shards: HashMap::new(),
             handed,
             written,
         }
@@ -99,7 +104,7 @@ impl<'a> Contents<'a> {
 
     /// Makes file `number`.
     pub(super) fn file(
-        &self,
+        &mut self,
         number: usize,
         entry: &DataEntry,
         content: &mut Content<'_>,
@@ -112,8 +117,9 @@ impl<'a> Contents<'a> {
             })?;
             return self.hand(number, entry, Job::File(bytes));
         }
+        let directory = self.directory(number, entry)?;
         let failed = |error| self.place.failed(number, entry, error);
-        let mut file = self.place.create(number).map_err(failed)?;
+        let mut file = create_numbered(&directory, number, entry).map_err(failed)?;
         let mut digester = Digester::new();
         content.each_piece(|bytes| {
             digester.update(bytes);
@@ -125,14 +131,18 @@ impl<'a> Contents<'a> {
     }
 
     /// Makes link `number`, which images share as they do files.
-    pub(super) fn symlink(&self, number: usize, entry: &DataEntry) -> Result<(), PackageStoreError> {
+    pub(super) fn symlink(&mut self, number: usize, entry: &DataEntry) -> Result<(), PackageStoreError> {
         self.hand(number, entry, Job::Symlink)
     }
 
     /// Has an entry made by another thread, where there is one.
-    fn hand(&self, number: usize, entry: &DataEntry, job: Job) -> Result<(), PackageStoreError> {
-        let entry = entry.clone();
-        let handed = Handed { number, entry, job };
+    fn hand(&mut self, number: usize, entry: &DataEntry, job: Job) -> Result<(), PackageStoreError> {
+        let handed = Handed {
+            number,
+            entry: entry.clone(),
+            directory: self.directory(number, entry)?,
+            job,
+        };
         let Some(threads) = &self.handed else {
             return self.place.make(handed, self.written);
         };
@@ -142,6 +152,22 @@ impl<'a> Contents<'a> {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+}
+
+impl Contents<'_> {
+    /// The open directory that an entry goes into, made when it is the first there.
+    fn directory(&mut self, number: usize, entry: &DataEntry) -> Result<Arc<File>, PackageStoreError> {
+        let wanted = shard(number);
+        if let Some(directory) = self.shards.get(&wanted) {
+            return Ok(Arc::clone(directory));
+        }
+        // Entries come in order: those of earlier groups are not needed any more.
+        self.shards.retain(|shard, _| shard / SPREAD == number / GROUP);
+        let made = self.place.partial.make_shard(wanted);
+        let made = Arc::new(made.map_err(|error| self.place.failed(number, entry, error))?);
+        self.shards.insert(wanted, Arc::clone(&made));
+        Ok(made)
     }
 }
 
@@ -175,12 +201,17 @@ impl Place<'_> {
     }
 
     fn make(self, handed: Handed, written: &Mutex<Written>) -> Result<(), PackageStoreError> {
-        let Handed { number, entry, job } = handed;
+        let Handed {
+            number,
+            entry,
+            directory,
+            job,
+        } = handed;
         let failed = |error| self.failed(number, &entry, error);
         match job {
-            Job::Symlink => self.link(number, &entry).map_err(failed),
+            Job::Symlink => self.link(&directory, number, &entry).map_err(failed),
             Job::File(bytes) => {
-                let mut file = self.create(number).map_err(failed)?;
+                let mut file = create_numbered(&directory, number, &entry).map_err(failed)?;
                 file.write_all(&bytes).map_err(failed)?;
                 self.finish(&file, &entry.meta).map_err(failed)?;
                 lock(written).digests.insert(number, Digest::sha256(&bytes));
@@ -189,16 +220,12 @@ impl Place<'_> {
         }
     }
 
-    fn create(&self, number: usize) -> io::Result<File> {
-        create(self.partial.shard(number)?, OsStr::new(&number.to_string()))
-    }
-
     fn finish(&self, file: &File, meta: &Meta) -> io::Result<()> {
         finish(file, self.other_owner(meta), meta.mode, meta.mtime)
     }
 
-    fn link(&self, number: usize, entry: &DataEntry) -> io::Result<()> {
-        let (name, directory) = (number.to_string(), self.partial.shard(number)?);
+    fn link(&self, directory: &File, number: usize, entry: &DataEntry) -> io::Result<()> {
+        let name = number.to_string();
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         rustix::fs::symlinkat(entry.link.as_slice(), directory, &name)?;
         if let Some((uid, gid)) = self.other_owner(&entry.meta) {
@@ -228,9 +255,14 @@ impl Place<'_> {
     }
 }
 
-pub(super) fn create(directory: impl AsFd, name: &OsStr) -> io::Result<File> {
+fn create_numbered(directory: &File, number: usize, entry: &DataEntry) -> io::Result<File> {
+    create(directory, OsStr::new(&number.to_string()), entry.meta.mode)
+}
+
+/// Creates a file that has the permissions of `mode` at once where the umask lets it.
+pub(super) fn create(directory: impl AsFd, name: &OsStr, mode: u32) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))?;
+    let fd = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode & 0o777))?;
     Ok(File::from(fd))
 }
 
@@ -239,7 +271,10 @@ pub(super) fn finish(file: &File, owner: Option<(Uid, Gid)>, mode: u32, mtime: i
     if let Some((uid, gid)) = owner {
         rustix::fs::fchown(file, Some(uid), Some(gid))?;
     }
-    rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?;
+    // Looking costs less than changing.
+    if rustix::fs::fstat(file)?.st_mode & 0o7777 != mode & 0o7777 {
+        rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o7777))?;
+    }
     Ok(rustix::fs::futimens(file, &times(mtime))?)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use super::{PackageStoreError, SHARDS, failed};
+use super::{PackageStoreError, failed};
 
 /// Locked, empty at first, and removed when it is dropped. What a killed process left is cleared
 /// by the next one that wants the same package.
@@ -16,7 +16,6 @@ pub(super) struct Partial {
     path: PathBuf,
     /// Locked.
     _directory: File,
-    shards: Vec<File>,
     published: bool,
 }
 
@@ -25,18 +24,12 @@ impl Partial {
     pub(super) fn take(target: &Path) -> Result<Partial, PackageStoreError> {
         let path = target.with_extension("partial");
         let directory = lock(&path).map_err(failed(&path))?;
-        let mut partial = Partial {
+        let partial = Partial {
             path,
             _directory: directory,
-            shards: Vec::new(),
             published: false,
         };
         partial.clear().map_err(failed(&partial.path))?;
-        for shard in 0..SHARDS {
-            let path = partial.path.join(shard.to_string());
-            let made = fs::create_dir(&path).and_then(|()| File::open(&path));
-            partial.shards.push(made.map_err(failed(&path))?);
-        }
         Ok(partial)
     }
 
@@ -44,10 +37,11 @@ impl Partial {
         &self.path
     }
 
-    /// The open directory that entry `number` goes into.
-    pub(super) fn shard(&self, number: usize) -> io::Result<&File> {
-        let shard = self.shards.get(number % SHARDS);
-        shard.ok_or_else(|| io::ErrorKind::NotFound.into())
+    /// Makes and opens the directory `shard`, which is not there.
+    pub(super) fn make_shard(&self, shard: usize) -> io::Result<File> {
+        let path = self.path.join(shard.to_string());
+        fs::create_dir(&path)?;
+        File::open(&path)
     }
 
     /// Gives it its name. What stands there is damaged, or the caller would have taken it.

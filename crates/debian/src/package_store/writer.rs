@@ -11,13 +11,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use distil_oci::Digest;
-use rustix::fs::{AtFlags, CWD, Gid, Uid};
+use rustix::fs::{AtFlags, Gid, Uid};
 use rustix::io::Errno;
 
 use super::contents::{self, Contents, Written, create, finish, times};
 use super::list::List;
 use super::partial::Partial;
-use super::{PackageEntry, PackageEntryKind, PackageStoreError};
+use super::{PackageEntry, PackageEntryKind, PackageStoreError, Threads};
 use crate::deb::{Content, DataEntry, DebFile, EntryType, Meta, PackageIdentity};
 
 /// Unpacks `deb`, which the index says to be `identity`.
@@ -25,7 +25,7 @@ pub(super) fn unpack(
     deb: &DebFile,
     identity: &PackageIdentity,
     partial: &Partial,
-    threads: usize,
+    threads: Threads,
     cancel: &AtomicBool,
 ) -> Result<List, PackageStoreError> {
     let mut control = deb.control_of(identity)?;
@@ -34,11 +34,11 @@ pub(super) fn unpack(
     let mut entries = std::thread::scope(|scope| {
         let mut writer = Writer {
             deb,
-            contents: Contents::start(scope, deb, partial, &written, threads),
+            contents: Contents::start(scope, deb, partial, &written, threads.making),
             known: HashMap::new(),
             entries: Vec::new(),
         };
-        deb.each_entry(threads, |entry, content| {
+        deb.each_entry(threads.making > 1, threads.decoding, |entry, content| {
             if cancel.load(Ordering::Relaxed) {
                 return Err(PackageStoreError::Cancelled);
             }
@@ -174,16 +174,18 @@ impl Writer<'_> {
 const TWICE: &str = "the package has it twice";
 const BELOW: &str = "it lies below a file or a link of the same package";
 
-/// A hard link to the file or symbolic link `path`, or a copy where there can be none.
-pub(super) fn link_or_copy(path: &Path, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
-    match rustix::fs::linkat(CWD, path, parent, name, AtFlags::empty()) {
+/// Makes a hard link to the file or symbolic link `path` below `root`, or says that there can be none.
+pub(super) fn link(root: &File, path: &str, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
+    match rustix::fs::linkat(root, path, parent, name, AtFlags::empty()) {
         // Too many links, another filesystem, or one without hard links.
-        Err(Errno::MLINK | Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP) => copy(path, parent, name),
-        other => Ok(other?),
+        Err(Errno::MLINK | Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP) => Ok(false),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(true),
     }
 }
 
-fn copy(path: &Path, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+/// Makes a copy of the file or symbolic link `path`.
+pub(super) fn copy(path: &Path, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     let meta = std::fs::symlink_metadata(path)?;
     let (uid, gid) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
     if meta.is_symlink() {
@@ -192,7 +194,7 @@ fn copy(path: &Path, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
         rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags)?;
         return Ok(rustix::fs::utimensat(parent, name, &times(meta.mtime()), flags)?);
     }
-    let (mut from, mut to) = (File::open(path)?, create(parent, name)?);
+    let (mut from, mut to) = (File::open(path)?, create(parent, name, meta.mode())?);
     io::copy(&mut from, &mut to)?;
     finish(&to, Some((uid, gid)), meta.mode() & 0o7777, meta.mtime())
 }

@@ -70,12 +70,16 @@ impl<'a> Unpacker<'a> {
         self.name.clone_from(&outcome.package.name);
         let conffiles: BTreeSet<String> = control.conffiles().into_iter().collect();
         outcome.package.control = control;
-        deb.each_entry(self.options.threads, |entry, content| {
-            if self.options.cancel.load(Ordering::Relaxed) {
-                return Err(UnpackError::Cancelled);
-            }
-            self.entry(&entry, content, &conffiles, only, &mut outcome)
-        })?;
+        deb.each_entry(
+            self.options.threads > 1,
+            self.options.threads,
+            |entry, content| {
+                if self.options.cancel.load(Ordering::Relaxed) {
+                    return Err(UnpackError::Cancelled);
+                }
+                self.entry(&entry, content, &conffiles, only, &mut outcome)
+            },
+        )?;
         Ok(outcome)
     }
 
