@@ -226,6 +226,8 @@ struct Readers<'scope, 'env> {
     batches: Sender<Batch>,
     waiting: Arc<Mutex<Receiver<Batch>>>,
     running: usize,
+    /// Threads that may run; asking for it costs several reads of files.
+    limit: usize,
 }
 
 impl<'scope, 'env> Readers<'scope, 'env> {
@@ -237,13 +239,14 @@ impl<'scope, 'env> Readers<'scope, 'env> {
             batches,
             waiting: Arc::new(Mutex::new(waiting)),
             running: 0,
+            limit: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 
     fn read(&mut self, batch: Batch) {
         // The receiver lives as long as this value.
         let _ = self.batches.send(batch);
-        if self.running > 0 && self.running >= std::thread::available_parallelism().map_or(1, usize::from) {
+        if self.running >= self.limit {
             return;
         }
         self.running += 1;

@@ -6,6 +6,8 @@ struct State<J, E> {
     waiting: Vec<J>,
     /// Jobs that are waiting or running.
     open: usize,
+    /// Threads that wait for a job: only they have to be woken.
+    idle: usize,
     error: Option<E>,
 }
 
@@ -25,9 +27,13 @@ impl<J, E> Queue<J, E> {
         let mut state = self.lock();
         let before = state.waiting.len();
         state.waiting.extend(jobs);
-        state.open += state.waiting.len() - before;
+        let added = state.waiting.len() - before;
+        state.open += added;
+        let wake = added > 0 && state.idle > 0;
         drop(state);
-        self.changed.notify_all();
+        if wake {
+            self.changed.notify_all();
+        }
     }
 
     /// The next job, once there is one; `None` when all are done or one failed.
@@ -40,7 +46,9 @@ impl<J, E> Queue<J, E> {
             if let Some(job) = state.waiting.pop() {
                 return Some(job);
             }
+            state.idle += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
         }
     }
 
@@ -80,6 +88,7 @@ where
     let queue = Queue {
         state: Mutex::new(State {
             open: waiting.len(),
+            idle: 0,
             waiting,
             error: None,
         }),
