@@ -1,7 +1,7 @@
 //! Everything that files of a tree need to run.
 //!
-//! Libraries follow from the files themselves. What a program opens while it runs does not; [`data`] is the table of
-//! what is brought for well-known libraries, and [`script`] what an interpreter is not without. What may still be
+//! Libraries follow from the files themselves. What a program opens while it runs does not; `data` is the table of
+//! what is brought for well-known libraries, and `script` what an interpreter is not without. What may still be
 //! wanted is told in [`Closure::notes`].
 
 mod collect;
