@@ -9,6 +9,8 @@ use liblzma::stream::{MtStreamBuilder, Stream};
 /// Memory that decoding one package may take: a dictionary of 64 MiB, which is the
 /// largest that xz presets make, and some.
 const MAX_MEMORY: u64 = 96 << 20;
+/// Memory for blocks decoded side by side: two of those that dpkg makes, with their dictionaries.
+const MAX_THREADING: u64 = 80 << 20;
 /// Packed members from this size on are worth a thread for each block: blocks hold 24 MiB
 /// as dpkg makes them, and smaller members have only one.
 const LARGE: u64 = 4 << 20;
@@ -98,7 +100,7 @@ fn xz(size: u64, threads: usize) -> io::Result<Stream> {
     let threads = u32::try_from(threads).unwrap_or(u32::MAX).min(16);
     let stream = MtStreamBuilder::new()
         .threads(threads)
-        .memlimit_threading(MAX_MEMORY)
+        .memlimit_threading(MAX_THREADING)
         .memlimit_stop(MAX_MEMORY)
         .decoder()?;
     Ok(stream)
