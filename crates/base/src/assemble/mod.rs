@@ -160,6 +160,9 @@ pub fn compose(selection: &Selection, parts: &Parts<'_>) -> Result<Composed, Ass
         derive(&mut tree, derived, &all)?;
     }
     recipe::add(&mut tree, spec)?;
+    for package in &unpacked {
+        packages::mend_links(&mut tree, package)?;
+    }
     if spec.derived.contains(&Derived::LdSoCache) {
         derived::write_loader_cache(&mut tree)?;
     }

@@ -86,9 +86,6 @@ pub(crate) fn unpack(
             unpacking.entry(*owner, *number)?;
         }
     }
-    for package in packages {
-        mend_links(tree, package)?;
-    }
     remove_emptied(tree, thinned);
     for package in packages {
         register(tree, package)?;
@@ -114,9 +111,10 @@ fn merge_usr(tree: &mut Tree, architecture: &str) -> Result<(), AssembleError> {
     Ok(())
 }
 
-/// A hard link whose other name was left out, or is the file of another package now, is the file
-/// itself, and the ones after it are links to it.
-fn mend_links(tree: &mut Tree, package: &Package<'_>) -> Result<(), AssembleError> {
+/// A hard link whose other name was left out, or is the file of another package or of the recipe
+/// now, is the file itself, and the ones after it are links to it. Comes when no file is replaced
+/// any more.
+pub(super) fn mend_links(tree: &mut Tree, package: &Package<'_>) -> Result<(), AssembleError> {
     let mut firsts: HashMap<usize, Vec<u8>> = HashMap::new();
     for (number, entry) in package.files.entries().iter().enumerate() {
         let (PackageEntryKind::HardLink { file }, Some(content)) = (&entry.kind, package.content(number))

@@ -496,6 +496,19 @@ fn hard_links_to_what_is_not_there() {
     for (name, text) in [("a/one", " other"), ("a/two", " text"), ("b/three", " text")] {
         assert!(listed[name].ends_with(text), "{listed:?}");
     }
+
+    // Or a file of the recipe.
+    let mut world = World::new(&[("one", "", files)]).unwrap();
+    world.spec().files = vec![SpecFile {
+        path: "/a/one".to_owned(),
+        mode: 0o644,
+        owner: Owner::default(),
+        content: "other".to_owned(),
+    }];
+    let listed = world.only_layer();
+    for (name, text) in [("a/one", " other"), ("a/two", " text"), ("b/three", " text")] {
+        assert!(listed[name].ends_with(text), "{listed:?}");
+    }
 }
 
 #[test]
