@@ -10,6 +10,7 @@ mod error;
 mod finding;
 mod instruction;
 mod inventory;
+pub mod preflight;
 mod printable;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests: a panic is how they fail")]
