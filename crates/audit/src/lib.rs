@@ -10,6 +10,7 @@ mod error;
 mod finding;
 mod instruction;
 mod inventory;
+pub mod origin;
 pub mod preflight;
 mod printable;
 #[cfg(test)]

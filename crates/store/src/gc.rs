@@ -177,6 +177,7 @@ fn forget(connection: &Connection, prune: Prune) -> Result<GcReport, StoreError>
         "DELETE FROM clamped_layers WHERE layer NOT IN (SELECT id FROM layers)",
         [],
     )?;
+    crate::origins::forget_dead(connection)?;
     connection.execute(
         "DELETE FROM layer_blobs WHERE diff_id NOT IN (
              SELECT diff_id FROM layers WHERE diff_id IS NOT NULL

@@ -299,6 +299,7 @@ fn delete_contents(connection: &Connection, id: &Digest) -> Result<(), StoreErro
 
 fn delete_image(connection: &Connection, image: &ImageInfo) -> Result<Vec<Removed>, StoreError> {
     delete_contents(connection, &image.id)?;
+    crate::origins::forget_image(connection, &image.id)?;
     for sql in [
         "DELETE FROM tags WHERE image = ?1",
         "DELETE FROM repo_digests WHERE image = ?1",

@@ -40,6 +40,7 @@ mod layout;
 mod lease;
 mod lock;
 mod netfs;
+mod origins;
 mod remove;
 mod schema;
 mod store;

@@ -182,7 +182,7 @@ fn package(paragraph: &Paragraph<'_>, record: &Path) -> Option<Package> {
 }
 
 /// `Source: NAME` or `NAME (VERSION)`; the binary package's own where it says nothing.
-fn source(field: Option<&str>, name: &str, version: &str) -> SourcePackage {
+pub(crate) fn source(field: Option<&str>, name: &str, version: &str) -> SourcePackage {
     let field = field.unwrap_or(name);
     let (source, inner) = field.split_once('(').unwrap_or((field, version));
     SourcePackage {

@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use crate::{AuditError, ImageView};
 
+pub(crate) use dpkg::source as source_of;
+
 /// What kind of package it is: which manager's names and version order it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
