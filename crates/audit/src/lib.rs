@@ -10,7 +10,9 @@ mod error;
 mod finding;
 mod instruction;
 mod inventory;
+mod manifests;
 pub mod origin;
+mod os_release;
 pub mod preflight;
 mod printable;
 #[cfg(test)]
@@ -22,6 +24,7 @@ pub use changes::{Change, ChangeKind, changes, layer_changes};
 pub use error::AuditError;
 pub use finding::{Finding, Severity};
 pub use instruction::Instruction;
-pub use inventory::{Ecosystem, Inventory, OwnedFile, Package, SourcePackage};
+pub use inventory::{Ecosystem, Inventory, OwnedFile, Package, SourcePackage, normal_python_name};
+pub use os_release::OsRelease;
 pub use printable::{printable, printable_path, printable_text};
 pub use view::{Entry, Hidden, ImageView, Layer, RealPaths};

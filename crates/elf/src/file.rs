@@ -4,11 +4,13 @@
 //! are those of the System V ABI, version tables those of the Linux Standard Base.
 
 mod dynamic;
+mod go;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 pub use dynamic::{Dynamic, VersionNeed};
+pub use go::GoBuildInfo;
 
 use crate::ElfError;
 use crate::notes::{self, DlopenNote};
@@ -199,9 +201,10 @@ impl Header {
             endian: self.abi.endian,
         };
         let segment = |at: usize| {
-            let (offset, address, size) = if wide { (8, 16, 32) } else { (4, 8, 16) };
+            let (flags, offset, address, size) = if wide { (4, 8, 16, 32) } else { (24, 4, 8, 16) };
             Some(Segment {
                 kind: numbers.u32(at)?,
+                flags: numbers.u32(at + flags)?,
                 offset: numbers.word(at + offset, wide)?,
                 address: numbers.word(at + address, wide)?,
                 size: numbers.word(at + size, wide)?,
@@ -218,6 +221,8 @@ impl Header {
 #[derive(Clone, Copy)]
 struct Segment {
     kind: u32,
+    /// Whether it is executable, writable, readable.
+    flags: u32,
     offset: u64,
     address: u64,
     /// Bytes in the file.

@@ -18,7 +18,7 @@ mod stage;
 pub use cache::{CacheEntry, parse as parse_cache};
 pub use closure::{Closure, ClosureError};
 pub use error::ElfError;
-pub use file::{Abi, Class, Dynamic, ElfFile, Kind, VersionNeed};
+pub use file::{Abi, Class, Dynamic, ElfFile, GoBuildInfo, Kind, VersionNeed};
 pub use loader::{Found, Libraries, Loader, Object, Via, handed_down};
 pub use notes::{DlopenNote, Priority};
 pub use read::{Endian, ReadAt};

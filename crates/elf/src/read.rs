@@ -16,6 +16,10 @@ impl ReadAt for File {
     fn read_some_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut done = 0;
         while done < buffer.len() {
+            // The system takes these for negative and calls them invalid; no file is that long.
+            if i64::try_from(offset.saturating_add(done as u64)).is_err() {
+                break;
+            }
             match self.read_at(&mut buffer[done..], offset.saturating_add(done as u64)) {
                 Ok(0) => break,
                 Ok(count) => done += count,

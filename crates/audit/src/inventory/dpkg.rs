@@ -8,20 +8,25 @@ use std::path::{Path, PathBuf};
 
 use distil_debian::deb822::{Paragraph, paragraphs};
 
-use super::{Ecosystem, Inventory, OwnedFile, Package, SourcePackage};
+use super::{Ecosystem, OwnedFile, Package, SourcePackage, purl};
 use crate::view::RealPaths;
-use crate::{AuditError, Entry, ImageView};
+use crate::{AuditError, Entry, ImageView, OsRelease};
 
 const DATABASE: &str = "/var/lib/dpkg";
 /// Largest record that is read. The status file of a desktop with 5,000 packages has some 6 MB.
 const LIMIT: u64 = 256 * 1024 * 1024;
 
-pub(super) fn read(view: &ImageView, inventory: &mut Inventory) -> Result<(), AuditError> {
+/// The packages with what each owns; `system` is that of the image.
+pub(super) fn read(
+    view: &ImageView,
+    system: Option<&OsRelease>,
+) -> Result<Vec<(Package, Vec<OwnedFile>)>, AuditError> {
     let Some(database) = view.resolve(Path::new(DATABASE), true) else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let mut reader = Reader {
         view,
+        system,
         real: view.real_paths(),
         found: BTreeMap::new(),
     };
@@ -44,8 +49,7 @@ pub(super) fn read(view: &ImageView, inventory: &mut Inventory) -> Result<(), Au
             reader.add(&paragraph, &entry.path, &folder)?;
         }
     }
-    inventory.set(reader.found.into_values().collect());
-    Ok(())
+    Ok(reader.found.into_values().collect())
 }
 
 /// Whether a paragraph is about a package whose files are here. One without a status is: `status.d` has none.
@@ -67,6 +71,7 @@ fn text(view: &ImageView, entry: &Entry) -> Result<String, AuditError> {
 
 struct Reader<'v> {
     view: &'v ImageView,
+    system: Option<&'v OsRelease>,
     real: RealPaths<'v>,
     /// By name and architecture: `status` and `status.d` may both have a package.
     found: BTreeMap<(String, String), (Package, Vec<OwnedFile>)>,
@@ -75,9 +80,10 @@ struct Reader<'v> {
 impl Reader<'_> {
     /// Adds the package of a paragraph; its lists of files are in `lists`.
     fn add(&mut self, paragraph: &Paragraph<'_>, record: &Path, lists: &Path) -> Result<(), AuditError> {
-        let Some(package) = package(paragraph, record) else {
+        let Some(mut package) = package(paragraph, record) else {
             return Ok(());
         };
+        package.purl = purl::of_deb(&package, self.system);
         let mut files: BTreeMap<PathBuf, Option<String>> = BTreeMap::new();
         let qualified = format!("{}:{}", package.name, package.architecture);
         for name in [&qualified, &package.name] {
@@ -175,7 +181,11 @@ fn package(paragraph: &Paragraph<'_>, record: &Path) -> Option<Package> {
         architecture: field("Architecture"),
         maintainer: field("Maintainer"),
         installed_size: kibibytes.and_then(|size| size.checked_mul(1024)),
+        purl: String::new(),
+        licence: None,
+        go_sum: None,
         record: record.to_owned(),
+        member: None,
         name,
         version,
     })

@@ -1,6 +1,7 @@
 //! The packages of an image, from the records that package managers leave.
 
 mod dpkg;
+pub(crate) mod purl;
 #[cfg(test)]
 mod tests;
 
@@ -9,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::{AuditError, ImageView};
+pub use purl::normal_python_name;
+
+use crate::{AuditError, ImageView, OsRelease, manifests};
 
 pub(crate) use dpkg::source as source_of;
 
@@ -20,6 +23,35 @@ pub(crate) use dpkg::source as source_of;
 pub enum Ecosystem {
     /// A binary package of dpkg.
     Deb,
+    /// A Go module. Versions begin with `v`; the standard library is the module `stdlib` with the version of
+    /// the toolchain (`go1.22.3`), and a program from a folder has `(devel)`.
+    Golang,
+    /// A Python distribution, named as its own metadata does; see [`normal_python_name`].
+    Pypi,
+    /// An npm package, its scope before a `/`.
+    Npm,
+    /// A Maven artifact, its group before a `:`; without either where the archive does not tell the group.
+    Maven,
+}
+
+impl Ecosystem {
+    /// The type in a package URL: `deb`, `golang`, `pypi`, `npm`, `maven`.
+    #[must_use]
+    pub fn purl_type(self) -> &'static str {
+        match self {
+            Self::Deb => "deb",
+            Self::Golang => "golang",
+            Self::Pypi => "pypi",
+            Self::Npm => "npm",
+            Self::Maven => "maven",
+        }
+    }
+}
+
+impl std::fmt::Display for Ecosystem {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.pad(self.purl_type())
+    }
 }
 
 /// The source package that a binary package was built from.
@@ -48,9 +80,21 @@ pub struct Package {
     pub maintainer: String,
     /// Bytes that it takes once installed, by its own account.
     pub installed_size: Option<u64>,
+    /// Its package URL. That of a Debian package names the distribution of the image.
+    pub purl: String,
+    /// The licence as its manifest words it, which need not be an SPDX expression. Records of dpkg have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+    /// What Go's checksum database has for the module: `h1:` and the base64 of a SHA-256 over its files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub go_sum: Option<String>,
     /// The file of the image that says it is installed.
     #[serde(serialize_with = "path_text")]
     pub record: PathBuf,
+    /// The path inside of `record` when that is a Java archive with archives in it; `!/` stands between an
+    /// archive and what is in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
 }
 
 /// A file that a package owns.
@@ -73,17 +117,29 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Reads the package records of an image: dpkg's `status` and `status.d`.
+    /// Reads the records of the system's package manager: dpkg's `status` and `status.d`.
     ///
     /// # Errors
     /// When a record cannot be read. One that is damaged is read as far as it goes.
     pub fn read(view: &ImageView) -> Result<Self, AuditError> {
-        let mut inventory = Self::default();
-        dpkg::read(view, &mut inventory)?;
-        Ok(inventory)
+        let system = OsRelease::read(view)?;
+        Ok(Self::of(dpkg::read(view, system.as_ref())?))
     }
 
-    /// The packages, sorted by ecosystem, name, version and architecture.
+    /// [`Inventory::read`], and the packages of programming languages: modules of Go programs, Python
+    /// distributions, npm packages, Maven artifacts in Java archives. A package that stands in several places
+    /// is there once for each.
+    ///
+    /// # Errors
+    /// When a file cannot be read. One that is damaged counts as no manifest.
+    pub fn read_all(view: &ImageView) -> Result<Self, AuditError> {
+        let system = OsRelease::read(view)?;
+        let mut found = dpkg::read(view, system.as_ref())?;
+        found.extend(manifests::read(view)?);
+        Ok(Self::of(found))
+    }
+
+    /// The packages, sorted by ecosystem, name, version, architecture and place.
     #[must_use]
     pub fn packages(&self) -> &[Package] {
         &self.packages
@@ -95,6 +151,15 @@ impl Inventory {
         self.owners.get(path).map(|at| &self.packages[*at])
     }
 
+    /// The Debian package that brought a package of a language: its maintainers fix it, under its own version.
+    #[must_use]
+    pub fn part_of(&self, package: &Package) -> Option<&Package> {
+        let owner = self
+            .owner(&package.record)
+            .filter(|owner| owner.ecosystem == Ecosystem::Deb);
+        owner.filter(|_| package.ecosystem != Ecosystem::Deb)
+    }
+
     /// What a package owns: regular files and links, no directories, as far as the record tells. `package` is
     /// an index of [`Inventory::packages`].
     #[must_use]
@@ -102,24 +167,37 @@ impl Inventory {
         self.files.get(package).map_or(&[], Vec::as_slice)
     }
 
-    /// Replaces the contents by `found`, sorted.
-    fn set(&mut self, mut found: Vec<(Package, Vec<OwnedFile>)>) {
+    fn of(mut found: Vec<(Package, Vec<OwnedFile>)>) -> Self {
         found.sort_by(|(a, _), (b, _)| sort_key(a).cmp(&sort_key(b)));
-        (self.packages, self.files) = found.into_iter().unzip();
-        for (at, files) in self.files.iter().enumerate() {
+        let (packages, files): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        let mut owners = BTreeMap::new();
+        for (at, files) in files.iter().enumerate() {
             for file in files {
-                self.owners.entry(file.path.clone()).or_insert(at);
+                owners.entry(file.path.clone()).or_insert(at);
             }
+        }
+        Self {
+            packages,
+            files,
+            owners,
         }
     }
 }
 
-fn sort_key(package: &Package) -> (Ecosystem, &str, &str, &str) {
+/// Debian's come first: what they own is theirs, whatever else names it.
+fn sort_key(package: &Package) -> (Ecosystem, [&str; 3], &Path, Option<&str>) {
+    let Package {
+        name,
+        version,
+        architecture,
+        ..
+    } = package;
+    let member = package.member.as_deref();
     (
         package.ecosystem,
-        &package.name,
-        &package.version,
-        &package.architecture,
+        [name, version, architecture],
+        &package.record,
+        member,
     )
 }
 

@@ -6,5 +6,6 @@ mod closures;
 mod compiled;
 mod data;
 mod facts;
+mod go;
 mod hostile;
 mod tree;
