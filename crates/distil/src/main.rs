@@ -12,6 +12,7 @@ mod error;
 mod interrupt;
 mod output;
 mod progress;
+mod record_filter;
 mod refused;
 mod session;
 mod template;

@@ -80,7 +80,7 @@ impl Session {
     }
 
     /// [`Session::need_owners`] when the next collection would delete files of layers.
-    pub(crate) fn need_owners_to_collect(&self, store: &Store, prune: Prune) -> Result<(), CliError> {
+    pub(crate) fn need_owners_to_collect(&self, store: &Store, prune: Prune<'_>) -> Result<(), CliError> {
         if distil_sandbox::userns::needed() && store.collect_dry_run(prune).map_err(store_error)?.layers > 0 {
             return Err(self.enter_namespace());
         }

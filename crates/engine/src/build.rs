@@ -219,7 +219,11 @@ impl Engine {
             host: self.config.host.clone(),
             secrets: request.secrets.clone(),
             resolv_conf: self.config.resolv_conf.clone(),
+            now: self.config.now,
         });
+        if request.mode == Mode::Full {
+            ops::forget_cache_mounts(&definition, &environment, cancel)?;
+        }
         let (graph, target) = ops::graph(&definition, &environment)?;
         let (mut layers, mut keys) = (Vec::new(), Vec::new());
         if let Some(target) = target {

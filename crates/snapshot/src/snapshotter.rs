@@ -128,6 +128,11 @@ impl Snapshotter {
         &self.inner.options
     }
 
+    /// The user namespace map that layers are written under; see [`describe_id_maps`].
+    pub fn id_map(&self) -> &str {
+        &self.inner.options.id_map
+    }
+
     pub(crate) fn opaque(&self) -> OpaqueXattr {
         if self.inner.options.in_user_namespace {
             OpaqueXattr::User

@@ -47,15 +47,19 @@ impl RecordKind {
             .map_or("regular", |(_, name)| name)
     }
 
-    pub(crate) fn parse(name: &str) -> Result<Self, StoreError> {
+    /// The kind that BuildKit's word `name` means.
+    pub fn named(name: &str) -> Option<Self> {
         KINDS
             .iter()
             .find(|(_, known)| *known == name)
             .map(|(kind, _)| *kind)
-            .ok_or_else(|| StoreError::BadValue {
-                field: "the kind of a record",
-                value: name.to_owned(),
-            })
+    }
+
+    pub(crate) fn parse(name: &str) -> Result<Self, StoreError> {
+        Self::named(name).ok_or_else(|| StoreError::BadValue {
+            field: "the kind of a record",
+            value: name.to_owned(),
+        })
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{LayerId, RecordId, Store, Timestamp};
 /// Which records of the build cache a collection gives up. What a live lease holds is always
 /// spared, whatever is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Prune {
+pub enum Prune<'a> {
     /// None: only what is unreachable anyway goes.
     Nothing,
     /// Records that were last used before this moment.
@@ -36,6 +36,8 @@ pub enum Prune {
         /// `None` for any age.
         before: Option<Timestamp>,
     },
+    /// These, whatever they are.
+    These(&'a [RecordId]),
     /// Least recently used ones, until layers and blobs of the whole store take at most this
     /// many bytes.
     ToSize(u64),
@@ -64,7 +66,7 @@ pub fn default_size_limit(filesystem: u64) -> u64 {
 impl Store {
     /// Deletes what is unreachable, after giving up records as `prune` says. Other processes
     /// may build meanwhile.
-    pub fn collect(&self, prune: Prune) -> Result<GcReport, StoreError> {
+    pub fn collect(&self, prune: Prune<'_>) -> Result<GcReport, StoreError> {
         let layout = &self.shared().layout;
         // Listed before the transaction: a directory that had a row then and has none in it is
         // somebody's refuse, never something new.
@@ -94,7 +96,7 @@ impl Store {
     }
 
     /// What [`Store::collect`] would do now.
-    pub fn collect_dry_run(&self, prune: Prune) -> Result<GcReport, StoreError> {
+    pub fn collect_dry_run(&self, prune: Prune<'_>) -> Result<GcReport, StoreError> {
         let layout = &self.shared().layout;
         let mut report = GcReport::default();
         let undone = self.db().with_write(|tx| -> Result<(), StoreError> {
@@ -160,7 +162,7 @@ pub(crate) fn forget_dead_leases(connection: &Connection, layout: &Layout) -> Re
 }
 
 /// Deletes all rows that are to go.
-fn forget(connection: &Connection, prune: Prune) -> Result<GcReport, StoreError> {
+fn forget(connection: &Connection, prune: Prune<'_>) -> Result<GcReport, StoreError> {
     let mut summary = GcReport::default();
     delete_nameless_records(connection)?;
     for record in choose(connection, prune)? {
@@ -251,7 +253,7 @@ fn delete_dead_keys(connection: &Connection) -> Result<(), StoreError> {
 }
 
 /// The records to give up, least recently used first.
-fn choose(connection: &Connection, prune: Prune) -> Result<Vec<RecordUsage>, StoreError> {
+fn choose(connection: &Connection, prune: Prune<'_>) -> Result<Vec<RecordUsage>, StoreError> {
     if prune == Prune::Nothing {
         return Ok(Vec::new());
     }
@@ -266,6 +268,11 @@ fn choose(connection: &Connection, prune: Prune) -> Result<Vec<RecordUsage>, Sto
                 let fits = all || !(spared || record.shared);
                 fits && before.is_none_or(|before| record.last_used < before)
             });
+            Ok(candidates)
+        }
+        Prune::These(chosen) => {
+            let chosen: HashSet<&RecordId> = chosen.iter().collect();
+            candidates.retain(|record| chosen.contains(&record.id));
             Ok(candidates)
         }
         Prune::ToSize(limit) => until_below(connection, candidates, limit),

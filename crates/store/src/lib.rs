@@ -29,6 +29,7 @@
 
 mod blob;
 mod cache;
+mod cache_mount;
 mod db;
 mod downloads;
 mod error;
@@ -48,6 +49,7 @@ mod usage;
 
 pub use blob::{BlobProducer, BlobStore, BlobWriter};
 pub use cache::{BuildCache, CacheGraph, CacheLink, CacheRecord, NewRecord, RecordKind};
+pub use cache_mount::{CacheMount, CacheMountTurn, Sharing, Taken};
 pub use db::MetadataDb;
 pub use error::StoreError;
 pub use gc::{GcReport, Prune, default_size_limit};

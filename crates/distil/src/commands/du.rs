@@ -3,11 +3,12 @@
 use std::io::Write;
 
 use clap::Args;
-use distil_store::RecordUsage;
+use distil_store::{RecordKind, RecordUsage};
 use serde_json::{Value, json};
 
 use crate::error::CliError;
 use crate::output::{Form, print};
+use crate::record_filter::RecordFilter;
 use crate::session::{Session, store_error};
 use crate::units;
 
@@ -17,6 +18,9 @@ pub(crate) struct DuArgs {
     /// List every record
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// Only matching records: type, id, description with =, != or ~=; until=DURATION; inuse, mutable, shared and their opposites
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
     /// `table`, `json` or a template such as `{{.ID}} {{.Size}}`
     #[arg(long, value_name = "FORM")]
     pub(crate) format: Option<String>,
@@ -24,8 +28,10 @@ pub(crate) struct DuArgs {
 
 /// Prints the records of the build cache and the sums.
 pub(crate) fn du(session: &Session, args: &DuArgs) -> Result<(), CliError> {
+    let filter = RecordFilter::parse(&args.filter, session.now())?;
     let store = session.store()?;
-    let usage = store.usage().map_err(store_error)?;
+    let mut usage = store.usage().map_err(store_error)?;
+    usage.records.retain(|record| filter.matches(record));
     let limit = session.cache_limit(&store)?;
     let form = Form::parse(
         args.format.as_deref(),
@@ -40,7 +46,7 @@ pub(crate) fn du(session: &Session, args: &DuArgs) -> Result<(), CliError> {
             other => other.to_uppercase(),
         })?;
     }
-    if !table {
+    if !table || !filter.is_empty() {
         return Ok(());
     }
     let cache: u64 = usage.records.iter().map(|record| record.size).sum();
@@ -73,6 +79,7 @@ pub(crate) fn row(session: &Session, record: &RecordUsage) -> Value {
         "Type": record.kind.as_str(),
         "Description": record.description,
         "InUse": record.in_use,
+        "Mutable": record.kind == RecordKind::ExecCacheMount,
         "Shared": record.shared,
         "Size": units::bytes(record.size),
         "CreatedAt": units::rfc3339(record.created.0),

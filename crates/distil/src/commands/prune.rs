@@ -3,11 +3,12 @@
 use std::io::{IsTerminal, Write};
 
 use clap::Args;
-use distil_store::Prune;
+use distil_store::{Prune, RecordId, RecordKind, RecordUsage};
 use serde_json::Value;
 
 use crate::error::CliError;
 use crate::output::{Form, print};
+use crate::record_filter::RecordFilter;
 use crate::session::{Session, store_error};
 use crate::units;
 
@@ -17,6 +18,9 @@ pub(crate) struct PruneArgs {
     /// Remove all build cache, also what an image's build would use again, and downloaded packages
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// Only matching records, as for du: type=exec.cachemount, until=24h and the like; downloaded packages stay
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
     /// Do not ask
     #[arg(short, long)]
     pub(crate) force: bool,
@@ -35,11 +39,26 @@ pub(crate) struct ImagePruneArgs {
 
 /// Removes records of the build cache after listing them and asking.
 pub(crate) fn prune(session: &Session, args: &PruneArgs) -> Result<(), CliError> {
+    let filter = RecordFilter::parse(&args.filter, session.now())?;
     let store = session.store()?;
-    let what = Prune::Unused {
-        all: args.all,
-        before: None,
+    let chosen: Vec<RecordId>;
+    let what = if filter.is_empty() {
+        Prune::Unused {
+            all: args.all,
+            before: None,
+        }
+    } else {
+        let usage = store.usage().map_err(store_error)?;
+        let fits = |record: &&RecordUsage| (args.all || !is_spared(record)) && filter.matches(record);
+        chosen = usage
+            .records
+            .iter()
+            .filter(fits)
+            .map(|record| record.id)
+            .collect();
+        Prune::These(&chosen)
     };
+    let with_downloads = args.all && filter.is_empty();
     let allowed = can_ask(args.force);
     if allowed.is_ok() {
         session.need_owners_to_collect(&store, what)?;
@@ -58,7 +77,7 @@ pub(crate) fn prune(session: &Session, args: &PruneArgs) -> Result<(), CliError>
         })?;
     }
     allowed?;
-    let downloads = match args.all {
+    let downloads = match with_downloads {
         true => store.downloads_size().map_err(store_error)?,
         false => 0,
     };
@@ -76,7 +95,7 @@ pub(crate) fn prune(session: &Session, args: &PruneArgs) -> Result<(), CliError>
         return Ok(());
     }
     let mut freed = store.collect(what).map_err(store_error)?.bytes;
-    if args.all {
+    if with_downloads {
         freed += store.clear_downloads().map_err(store_error)?;
     }
     writeln!(
@@ -85,6 +104,11 @@ pub(crate) fn prune(session: &Session, args: &PruneArgs) -> Result<(), CliError>
         units::bytes(freed)
     )?;
     Ok(())
+}
+
+/// What goes with `--all` alone: what the builder itself needs, and what an image has too.
+fn is_spared(record: &RecordUsage) -> bool {
+    record.shared || matches!(record.kind, RecordKind::Internal | RecordKind::Frontend)
 }
 
 /// Removes images after listing them and asking.

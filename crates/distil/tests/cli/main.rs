@@ -11,6 +11,7 @@ mod builds;
 mod checks;
 mod images;
 mod inside;
+mod mounts;
 mod outputs;
 mod recipes;
 mod run;

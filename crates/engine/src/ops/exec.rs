@@ -1,5 +1,8 @@
 //! RUN: one process in the sandbox.
 
+mod cache_mount;
+mod mounts;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,13 +10,13 @@ use std::sync::Arc;
 use distil_llb::{OpNode, pb};
 use distil_oci::Digest;
 use distil_sandbox::exit::ExitStatus;
-use distil_sandbox::{
-    Captured, MountSource, Network, ProcessMount, ProcessSpec, Rlimit, Sandbox, SandboxError, Stdio,
-    network_files,
-};
-use distil_snapshot::{ActiveSnapshot, CommitOptions, ReadonlyMount};
+use distil_sandbox::{Captured, Network, ProcessSpec, Rlimit, Sandbox, SandboxError, Stdio, network_files};
+use distil_snapshot::CommitOptions;
 use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource, ResultHandle, Stream};
 
+use self::cache_mount::CacheMounts;
+pub(crate) use self::cache_mount::forget;
+use self::mounts::{Actives, Mounts, OutputPlaces, Root};
 use super::{OpEnvironment, Output, cache_map, with_flag};
 use crate::cache_map::OpKey;
 use crate::error::BuildError;
@@ -63,7 +66,6 @@ impl ExecOp {
         }
         for mount in &exec.mounts {
             match pb::MountType::try_from(mount.mount_type) {
-                Ok(pb::MountType::Cache) => return refuse("`--mount=type=cache` is not supported yet"),
                 Ok(pb::MountType::Ssh) => return refuse("`--mount=type=ssh` is not supported yet"),
                 Ok(_) => {}
                 Err(_) => return refuse("a mount of an unknown kind"),
@@ -263,10 +265,14 @@ impl Op for ExecOp {
         self.check_architecture()?;
         let inputs: Vec<Output> = inputs.iter().map(Output::of).collect();
         let mut actives = Actives::default();
-        let mut outputs: Vec<(usize, usize)> = Vec::new();
-        let mounts = self.mounts(&inputs, &mut actives, &mut outputs)?;
+        let mut outputs = OutputPlaces::new();
+        let caches = CacheMounts::take(self, ctx, &inputs)?;
+        let mounts = self.mounts(&inputs, &caches, &mut actives, &mut outputs)?;
         let spec = self.spec(mounts, &actives)?;
-        self.run(ctx, &spec)?;
+        let ran = self.run(ctx, &spec);
+        caches.measure(&self.environment);
+        drop(caches);
+        ran?;
         let count = outputs.iter().map(|(output, _)| output + 1).max().unwrap_or(0);
         let mut results = vec![None; count];
         for (at, active) in actives.writable.into_iter().enumerate() {
@@ -287,176 +293,5 @@ impl Op for ExecOp {
             results,
             content: Vec::new(),
         })
-    }
-}
-
-/// What has to live while the process runs.
-#[derive(Default)]
-struct Actives {
-    writable: Vec<ActiveSnapshot>,
-    readonly: Vec<ReadonlyMount>,
-}
-
-/// The root of a process.
-enum Root {
-    /// The snapshot being written at this place.
-    Active(usize),
-    ReadOnly(distil_rootfs::Mount),
-}
-
-struct Mounts {
-    root: Root,
-    further: Vec<ProcessMount>,
-    shm_size: Option<u64>,
-}
-
-impl ExecOp {
-    /// Prepares what the process sees. New snapshots go to `actives`; `outputs` pairs the number of an
-    /// output with the place of its snapshot.
-    fn mounts(
-        &self,
-        inputs: &[Output],
-        actives: &mut Actives,
-        outputs: &mut Vec<(usize, usize)>,
-    ) -> Result<Mounts, OpError> {
-        let mut root = None;
-        let mut further = Vec::new();
-        let mut shm_size = None;
-        for mount in &self.exec.mounts {
-            let kind = pb::MountType::try_from(mount.mount_type).unwrap_or(pb::MountType::Bind);
-            let source = match kind {
-                pb::MountType::Tmpfs => {
-                    let size = mount.tmpfs_opt.as_ref().map_or(0, |tmpfs| tmpfs.size);
-                    let size = u64::try_from(size).ok().filter(|size| *size > 0);
-                    if mount.dest == "/dev/shm" {
-                        shm_size = size;
-                        continue;
-                    }
-                    MountSource::Tmpfs { size }
-                }
-                pb::MountType::Secret => match self.secret(mount)? {
-                    Some(source) => source,
-                    None => continue,
-                },
-                _ if mount.dest == "/" => {
-                    root = Some(self.root(mount, inputs, actives, outputs)?);
-                    continue;
-                }
-                _ => self.bind(mount, inputs, actives, outputs)?,
-            };
-            further.push(ProcessMount {
-                target: PathBuf::from(&mount.dest),
-                source,
-            });
-        }
-        let root = root.ok_or_else(|| OpError::failed("the process has no root"))?;
-        Ok(Mounts {
-            root,
-            further,
-            shm_size,
-        })
-    }
-
-    fn root(
-        &self,
-        mount: &pb::Mount,
-        inputs: &[Output],
-        actives: &mut Actives,
-        outputs: &mut Vec<(usize, usize)>,
-    ) -> Result<Root, OpError> {
-        let layers = self.layers(inputs, mount.input)?;
-        if mount.readonly {
-            return Ok(Root::ReadOnly(self.readonly(&layers, actives)?));
-        }
-        Ok(Root::Active(self.prepare(&layers, mount, actives, outputs)?))
-    }
-
-    fn readonly(
-        &self,
-        layers: &[distil_store::LayerId],
-        actives: &mut Actives,
-    ) -> Result<distil_rootfs::Mount, OpError> {
-        let readonly = self
-            .environment
-            .snapshotter
-            .mount_readonly(layers)
-            .map_err(OpError::failed)?;
-        let mount = readonly.mount().clone();
-        actives.readonly.push(readonly);
-        Ok(mount)
-    }
-
-    fn prepare(
-        &self,
-        layers: &[distil_store::LayerId],
-        mount: &pb::Mount,
-        actives: &mut Actives,
-        outputs: &mut Vec<(usize, usize)>,
-    ) -> Result<usize, OpError> {
-        let at = actives.writable.len();
-        actives.writable.push(
-            self.environment
-                .snapshotter
-                .prepare(layers)
-                .map_err(OpError::failed)?,
-        );
-        if let Ok(output) = usize::try_from(mount.output) {
-            outputs.push((output, at));
-        }
-        Ok(at)
-    }
-
-    fn bind(
-        &self,
-        mount: &pb::Mount,
-        inputs: &[Output],
-        actives: &mut Actives,
-        outputs: &mut Vec<(usize, usize)>,
-    ) -> Result<MountSource, OpError> {
-        let subpath = PathBuf::from(if mount.selector.is_empty() {
-            "/"
-        } else {
-            &mount.selector
-        });
-        let layers = self.layers(inputs, mount.input)?;
-        let tree = if mount.readonly {
-            self.readonly(&layers, actives)?
-        } else {
-            let at = self.prepare(&layers, mount, actives, outputs)?;
-            actives.writable[at].mount().map_err(OpError::failed)?
-        };
-        Ok(MountSource::Tree {
-            mount: tree,
-            subpath,
-            readonly: mount.readonly,
-        })
-    }
-
-    /// The layers of an input; none for an index that names nothing, which is the empty root.
-    fn layers(&self, inputs: &[Output], index: i64) -> Result<Vec<distil_store::LayerId>, OpError> {
-        match usize::try_from(index).ok().and_then(|index| inputs.get(index)) {
-            Some(output) => output.layers(&self.environment.snapshotter),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    fn secret(&self, mount: &pb::Mount) -> Result<Option<MountSource>, OpError> {
-        let Some(secret) = &mount.secret_opt else {
-            return Ok(None);
-        };
-        match self.environment.secrets.get(&secret.id) {
-            Some(content) => Ok(Some(MountSource::File {
-                content: content.clone(),
-                uid: secret.uid,
-                gid: secret.gid,
-                mode: secret.mode & 0o777,
-                executable: false,
-            })),
-            None if secret.optional => Ok(None),
-            None => Err(OpError::failed(format!(
-                "secret `{}` is required and was not given",
-                secret.id
-            ))),
-        }
     }
 }

@@ -23,6 +23,7 @@ use distil_sources::ImageProvider;
 use distil_store::{LayerId, Store};
 
 use self::context::Context;
+pub(crate) use self::exec::forget as forget_cache_mounts;
 pub(crate) use self::names::step_names;
 use crate::cache_map::{self, InputKey, OpKey};
 use crate::error::BuildError;
@@ -90,6 +91,8 @@ pub(crate) struct OpEnvironment {
     pub(crate) secrets: BTreeMap<String, Vec<u8>>,
     /// `/etc/resolv.conf` for RUN.
     pub(crate) resolv_conf: Vec<u8>,
+    /// Time of the build.
+    pub(crate) now: distil_store::Timestamp,
 }
 
 /// Builds the solver's graph of a definition; gives the edge of its result, if it has one.

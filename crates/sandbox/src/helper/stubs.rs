@@ -136,23 +136,32 @@ fn create_file(path: &Path) -> io::Result<File> {
 }
 
 /// Follows `path` as far as it exists: the real path of that part, and the names that are missing
-/// below it. The missing target of a symlink counts as missing names.
+/// below it. The missing target of a symlink counts as missing names; `..` after a missing name takes
+/// that away.
 pub(super) fn resolve(path: &Path) -> io::Result<(PathBuf, Vec<OsString>)> {
     let mut pending: Vec<PathStep> = steps(path);
     let mut current = PathBuf::from("/");
+    let mut missing: Vec<OsString> = Vec::new();
     let mut links = 0;
     while let Some(step) = pending.pop() {
         let name = match step {
             PathStep::Root => {
                 current = PathBuf::from("/");
+                missing.clear();
                 continue;
             }
             PathStep::Parent => {
-                current.pop();
+                if missing.pop().is_none() {
+                    current.pop();
+                }
                 continue;
             }
             PathStep::Name(name) => name,
         };
+        if !missing.is_empty() {
+            missing.push(name);
+            continue;
+        }
         let candidate = current.join(&name);
         match fs::symlink_metadata(&candidate) {
             Ok(metadata) if metadata.is_symlink() => {
@@ -163,14 +172,11 @@ pub(super) fn resolve(path: &Path) -> io::Result<(PathBuf, Vec<OsString>)> {
                 pending.extend(steps(&fs::read_link(&candidate)?));
             }
             Ok(_) => current = candidate,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let rest = pending.into_iter().rev().filter_map(PathStep::into_name);
-                return Ok((current, std::iter::once(name).chain(rest).collect()));
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(name),
             Err(error) => return Err(error),
         }
     }
-    Ok((current, Vec::new()))
+    Ok((current, missing))
 }
 
 /// `path` with `..` taken away by its text alone.
@@ -190,15 +196,6 @@ enum PathStep {
     Root,
     Parent,
     Name(OsString),
-}
-
-impl PathStep {
-    fn into_name(self) -> Option<OsString> {
-        match self {
-            PathStep::Name(name) => Some(name),
-            PathStep::Root | PathStep::Parent => None,
-        }
-    }
 }
 
 /// The parts of `path`, last first.

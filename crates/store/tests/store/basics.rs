@@ -17,7 +17,7 @@ fn new_store() -> (tempfile::TempDir, Store) {
     (directory, store)
 }
 
-fn everything() -> Prune {
+fn everything() -> Prune<'static> {
     Prune::Unused {
         all: true,
         before: None,

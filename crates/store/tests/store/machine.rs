@@ -281,7 +281,7 @@ impl Machine {
         }
     }
 
-    fn collect(&mut self, prune: Prune) {
+    fn collect(&mut self, prune: Prune<'_>) {
         let store = self.handle(0);
         self.model.collect();
         let expected = store.collect_dry_run(prune).expect("looks");

@@ -1,5 +1,6 @@
 //! The store as other crates and processes use it.
 
 mod basics;
+mod cache_mounts;
 mod machine;
 mod processes;
