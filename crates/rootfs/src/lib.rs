@@ -31,7 +31,7 @@ pub mod users;
 pub use by_name::ByName;
 pub use copy::{
     ChangeSink, Conflict, CopyReport, CopySpec, FileMode, LayerManifest, LinkSource, ManifestEntry,
-    ManifestError, ModeError, SymbolicMode, source_selector,
+    ManifestError, ModeError, Placed, SymbolicMode, source_selector,
 };
 pub use mount::{DetachedMount, Mount, MountError, MountStrategy};
 pub use node::{FileKind, Node, Owner, Timestamp, Xattrs};
@@ -40,7 +40,7 @@ pub use root_dir::RootDir;
 pub use sparse::{copy_with_holes, same_contents};
 pub use sys::xattrs_fd;
 pub use tree::{
-    Dir, DirTree, EmptyTree, Entry, Filter, FilteredTree, ListedTree, MergedTree, ScannedDir, ScannedEntry,
-    Tree, TreeError, scan_layers,
+    Dir, DirTree, EmptyTree, Entry, Filter, FilteredTree, LayerPath, ListedTree, MergedTree, ScannedDir,
+    ScannedEntry, Tree, TreeError, scan_layers,
 };
 pub use upper::{MkdirSpec, MkfileSpec, OpaqueXattr, RmSpec, SymlinkSpec, Upper, UpperError, UpperOptions};

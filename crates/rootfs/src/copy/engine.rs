@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::source::resolve_wildcards;
-use super::{Conflict, CopyReport, CopySpec, ManifestEntry};
+use super::{Conflict, CopyReport, CopySpec, ManifestEntry, Placed};
 use crate::by_name::{ByName, Found};
 use crate::ignore::{MatchInfo, PatternMatcher};
 use crate::node::{Node, Owner};
@@ -146,7 +146,7 @@ pub(crate) fn copy(
             continue;
         }
         let engine = Engine::new(upper, source, spec)?;
-        engine.copy_path(&path)?;
+        report.placed.push(engine.copy_path(&path)?);
         engine.report(report);
     }
     Ok(())
@@ -221,7 +221,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Copies one source path to the destination.
-    fn copy_path(&self, path: &Path) -> Result<(), UpperError> {
+    fn copy_path(&self, path: &Path) -> Result<Placed, UpperError> {
         let spec = self.spec;
         let tree = self.upper.tree();
         let mode = spec.mode.of_parents();
@@ -274,7 +274,7 @@ impl<'a> Engine<'a> {
                 dir.set_mtime(timestamp)?;
             }
         }
-        Ok(())
+        Ok(Placed { source: real, target })
     }
 
     fn copy_top_file(

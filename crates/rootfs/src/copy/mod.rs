@@ -140,6 +140,18 @@ pub struct CopyReport {
     /// Device nodes of archives that were not made, since a user namespace refuses them: paths in the
     /// destination.
     pub left_out: Vec<PathBuf>,
+    /// Where each path went that was copied, in that order. What is below a directory went to the same place
+    /// below its target, as far as patterns chose it.
+    pub placed: Vec<Placed>,
+}
+
+/// A path of the source tree and where it went; both are real paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Path in the source tree.
+    pub source: PathBuf,
+    /// Path in the destination.
+    pub target: PathBuf,
 }
 
 /// The selector whose digest covers what `spec` reads from its source (BuildKit's file op).

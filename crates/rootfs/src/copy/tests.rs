@@ -536,3 +536,24 @@ fn hostile_sources_are_copied_as_they_are() {
     rustix::fs::mknodat(rustix::fs::CWD, source.join("white"), zero, mode, 0).unwrap();
     assert!(run(&upper, &tree, &CopySpec::new("/", "/in/")).is_err());
 }
+
+#[test]
+fn copies_tell_where_each_path_went() {
+    let mut fixture = Fixture::new();
+    fixture.layer(&["there/", "link->there"]);
+    let source = fixture.source("context", &["d/f=1", "d/sub/g=2", "a.txt=3", "b.txt=4", "l->d"]);
+    let upper = fixture.upper();
+    let placed = |from: &str, to: &str| -> Vec<(String, String)> {
+        let report = run(&upper, &context(&source), &CopySpec::new(from, to)).unwrap();
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let pair = |placed: &Placed| (text(&placed.source), text(&placed.target));
+        report.placed.iter().map(pair).collect()
+    };
+    let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+    assert_eq!(placed("/d", "/new"), [pair("/d", "/new")]);
+    assert_eq!(placed("/l", "/link/x"), [pair("/d", "/there/x")]);
+    assert_eq!(placed("/d/f", "/link/"), [pair("/d/f", "/there/f")]);
+    let both = [pair("/a.txt", "/there/a.txt"), pair("/b.txt", "/there/b.txt")];
+    assert_eq!(placed("/*.txt", "/there/"), both);
+    assert_eq!(placed("/", "/"), [pair("/", "/")]);
+}

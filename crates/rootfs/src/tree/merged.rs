@@ -54,6 +54,12 @@ impl MergedTree {
         tree
     }
 
+    /// Roots of the layers with their indices, topmost first.
+    pub(super) fn open_layers(&self) -> Vec<(usize, Arc<OwnedFd>)> {
+        let numbers = (0..self.layers.len()).rev();
+        numbers.zip(self.layers.iter().map(Arc::clone)).collect()
+    }
+
     pub(crate) fn root_dir(&self) -> Result<Option<MergedDir>, TreeError> {
         let path = Path::new("/");
         let Some(top) = self.layers.first() else {

@@ -200,3 +200,46 @@ fn files_of_a_manifest_are_taken_from_it() {
     assert_eq!((node.mode, node.uid, node.gid, node.nlink), (0o640, 5, 6, 1));
     assert_eq!(tree.read_dir(Path::new("/")).unwrap()[0].node.size, 1);
 }
+
+#[test]
+fn paths_are_traced_to_their_layers() {
+    let mut fixture = Fixture::new();
+    fixture.layer(&["usr/lib/a=1", "usr/lib/b=1", "app/x=1", "gone/f=1", "turned/f=1"]);
+    fixture.layer(&["usr/lib/b=2", "usr/lib/new/c=2", "app/modules/m=2", "turned=2"]);
+    let upper = fixture.upper();
+    let rm = |path: &str| crate::RmSpec {
+        path: path.to_owned(),
+        allow_not_found: false,
+        allow_wildcard: false,
+    };
+    upper.rm(&rm("/gone/f")).unwrap();
+    upper.rm(&rm("/app/x")).unwrap();
+    drop(upper);
+    fixture.layer(&["usr/lib/new/d=4", "usr/lib/link->a", "app/modules/m=4"]);
+    let tree = MergedTree::open(&fixture.layers).unwrap();
+    let traced = |path: &str| -> Vec<String> {
+        let mut found = tree.layers_of(Path::new(path), 100).unwrap();
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        let text = |found: &LayerPath| format!("{} {}", found.path.display(), found.layer);
+        found.iter().map(text).collect()
+    };
+    assert_eq!(traced("/usr/lib/a"), ["/usr/lib/a 0"]);
+    assert_eq!(traced("/usr/lib/b"), ["/usr/lib/b 1"]);
+    let lib = [
+        "/usr/lib 0",
+        "/usr/lib/b 1",
+        "/usr/lib/link 3",
+        "/usr/lib/new 1",
+        "/usr/lib/new/d 3",
+    ];
+    assert_eq!(traced("/usr/lib"), lib);
+    assert_eq!(traced("/app"), ["/app 0", "/app/modules 1", "/app/modules/m 3"]);
+    assert_eq!(traced("/turned"), ["/turned 1"]);
+    assert_eq!(traced("/gone"), ["/gone 0"]);
+    for missing in ["/gone/f", "/app/x", "/nope", "/turned/f", "/usr/lib/a/b"] {
+        assert!(traced(missing).is_empty(), "{missing}");
+    }
+    assert_eq!(traced("/").first().map(String::as_str), Some("/ 0"));
+    // Cut off, it still begins with the path itself.
+    assert_eq!(tree.layers_of(Path::new("/usr/lib"), 1).unwrap().len(), 1);
+}
