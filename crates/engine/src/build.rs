@@ -18,6 +18,7 @@ use crate::archive::PackageArchive;
 use crate::contexts::{self, DockerfileText};
 use crate::error::BuildError;
 use crate::ops::{self, OpEnvironment, Output};
+use crate::origins::{BuildSource, OwnerLists};
 use crate::packages::PackageSources;
 use crate::progress::ProgressSink;
 use crate::progress_adapter::Adapter;
@@ -64,6 +65,8 @@ pub struct BuildResult {
     pub epoch: Option<i64>,
     /// Full names of the bases that distil assembled from packages.
     pub assembled_bases: Vec<String>,
+    /// What it was made from, for [`Engine::record_origins`].
+    pub source: Arc<BuildSource>,
 }
 
 /// A build that failed, with the place in the Dockerfile.
@@ -209,6 +212,7 @@ impl Engine {
             .definition
             .load()
             .map_err(|error| BuildError::Definition(error.to_string()))?;
+        let definition = Arc::new(definition);
         let environment = Arc::new(OpEnvironment {
             store: self.store.clone(),
             snapshotter: self.snapshotter.clone(),
@@ -220,6 +224,8 @@ impl Engine {
             secrets: request.secrets.clone(),
             resolv_conf: self.config.resolv_conf.clone(),
             now: self.config.now,
+            graph: Arc::clone(&definition),
+            owners: OwnerLists::default(),
         });
         if request.mode == Mode::Full {
             ops::forget_cache_mounts(&definition, &environment, cancel)?;
@@ -262,6 +268,11 @@ impl Engine {
             platform: conversion.platform.clone(),
             epoch: conversion.epoch,
             assembled_bases: sources.images.assembled(),
+            source: Arc::new(BuildSource::new(
+                &request.dockerfile,
+                &conversion.definition,
+                &definition,
+            )),
         })
     }
 

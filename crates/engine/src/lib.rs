@@ -16,6 +16,7 @@ mod error;
 mod foreign;
 mod links;
 mod ops;
+mod origins;
 mod packages;
 pub mod progress;
 mod progress_adapter;
@@ -41,6 +42,7 @@ pub use build::{BuildRequest, BuildResult, Failure};
 pub use check::CheckReport;
 pub use contexts::DockerfileText;
 pub use error::BuildError;
+pub use origins::BuildSource;
 
 /// Name of the main build context.
 pub const MAIN_CONTEXT: &str = "context";

@@ -12,6 +12,7 @@ mod checks;
 mod images;
 mod inside;
 mod mounts;
+mod origins;
 mod outputs;
 mod recipes;
 mod run;

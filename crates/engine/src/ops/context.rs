@@ -40,6 +40,11 @@ impl Context {
         })
     }
 
+    /// As its `local://` source is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The files as a layer.
     pub(super) fn layer(&self, snapshotter: &Snapshotter) -> Result<LayerId, OpError> {
         let mut layer = self.layer.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use distil_llb::pb;
 use distil_llb::pb::file_action::Kind;
+use distil_llb::{OutputRef, pb};
 use distil_oci::Digest;
 use distil_rootfs::content::FileDigests;
 use distil_rootfs::{
-    Conflict, CopyReport, CopySpec, FileMode, LinkSource, ListedTree, MkdirSpec, MkfileSpec, Owner, RmSpec,
-    SymbolicMode, SymlinkSpec, Timestamp, Tree, TreeError, UpperError, content, users,
+    Conflict, CopyReport, CopySpec, FileMode, LinkSource, ListedTree, MkdirSpec, MkfileSpec, Owner, Placed,
+    RmSpec, SymbolicMode, SymlinkSpec, Timestamp, Tree, TreeError, UpperError, content, users,
 };
 use distil_snapshot::{ActiveSnapshot, CommitOptions};
 use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource, ResultHandle, Stream};
 
 use super::{OpEnvironment, Output, cache_map, package_copy, with_flag};
 use crate::cache_map::OpKey;
-use crate::links;
+use crate::{links, origins};
 
 /// A chain or tree of file actions, each chain of which becomes one layer.
 pub(super) struct FileOp {
@@ -26,6 +26,8 @@ pub(super) struct FileOp {
     name: String,
     key: OpKey,
     environment: Arc<OpEnvironment>,
+    /// Where the inputs come from.
+    sources: Vec<OutputRef>,
     /// Numbers of the inputs that are Debian packages.
     packages: BTreeSet<i64>,
     /// What is known of the inputs while the operation is looked at and run.
@@ -51,14 +53,19 @@ impl FileOp {
             name,
             key,
             environment,
+            sources: Vec::new(),
             packages: BTreeSet::new(),
             seen: Mutex::default(),
         }
     }
 
-    /// Says which inputs are Debian packages: those are copied as dpkg would unpack them.
-    pub(super) fn with_packages(self, packages: BTreeSet<i64>) -> Self {
-        Self { packages, ..self }
+    /// Says where the inputs come from, and which are Debian packages: those are copied as dpkg would unpack them.
+    pub(super) fn reading(self, sources: Vec<OutputRef>, packages: BTreeSet<i64>) -> Self {
+        Self {
+            sources,
+            packages,
+            ..self
+        }
     }
 
     fn seen(&self) -> MutexGuard<'_, BTreeMap<usize, Seen>> {
@@ -250,6 +257,9 @@ impl Run<'_> {
 
     fn commit(&mut self, active: ActiveSnapshot) -> Result<Output, OpError> {
         let mut layers = active.lower().to_vec();
+        let placed: Vec<_> = (self.reports.iter_mut())
+            .map(|(input, report)| (*input, std::mem::take(&mut report.placed)))
+            .collect();
         // Files of several sources have several manifests: such a layer is not linked from.
         let taken = self
             .reports
@@ -267,10 +277,24 @@ impl Run<'_> {
         };
         let layer = active.commit(options).map_err(OpError::failed)?;
         layers.push(layer.id);
+        origins::remember(&self.op.environment, layer.id, &self.copies(placed));
         if copied {
             links::remember(&self.op.environment.store, &self.op.key.digest, layer.id);
         }
         Ok(Output::Layers(layers))
+    }
+
+    /// What was copied from which input.
+    fn copies(&self, placed: Vec<(i64, Vec<Placed>)>) -> Vec<origins::Copies<'_>> {
+        let of_input = |(input, placed): (i64, Vec<Placed>)| {
+            let input = usize::try_from(input).ok()?;
+            Some(origins::Copies {
+                input: self.inputs.get(input)?,
+                from: self.op.sources.get(input)?,
+                placed,
+            })
+        };
+        placed.into_iter().filter_map(of_input).collect()
     }
 
     fn apply(

@@ -24,9 +24,10 @@ use distil_store::{LayerId, Store};
 
 use self::context::Context;
 pub(crate) use self::exec::forget as forget_cache_mounts;
-pub(crate) use self::names::step_names;
+pub(crate) use self::names::{base_of, step_names};
 use crate::cache_map::{self, InputKey, OpKey};
 use crate::error::BuildError;
+use crate::origins::OwnerLists;
 use crate::packages::PackageSources;
 
 /// What an operation made, as it travels through the solver.
@@ -93,6 +94,10 @@ pub(crate) struct OpEnvironment {
     pub(crate) resolv_conf: Vec<u8>,
     /// Time of the build.
     pub(crate) now: distil_store::Timestamp,
+    /// All operations of the build.
+    pub(crate) graph: Arc<LoadedGraph>,
+    /// Which packages own files of stages.
+    pub(crate) owners: OwnerLists,
 }
 
 /// Builds the solver's graph of a definition; gives the edge of its result, if it has one.
@@ -169,9 +174,14 @@ fn op(
         Kind::Exec(exec) => Arc::new(exec::ExecOp::new(exec.clone(), key, environment, node)?),
         Kind::File(file) => Arc::new(
             file::FileOp::new(file.clone(), node.display_name(), key, environment)
-                .with_packages(packages.clone()),
+                .reading(node.inputs.clone(), packages.clone()),
         ),
-        Kind::Closure(closure) => Arc::new(closure::ClosureOp::new(closure.clone(), key, environment)),
+        Kind::Closure(closure) => Arc::new(closure::ClosureOp::new(
+            closure.clone(),
+            key,
+            environment,
+            node.inputs.clone(),
+        )),
         Kind::Merge(_) | Kind::Diff(_) => Arc::new(merge::MergeOp::new(node.kind.clone(), key, environment)),
         Kind::Source(_) | Kind::Build(_) | Kind::Passthrough(_) => {
             return Err(BuildError::Unsupported {

@@ -14,18 +14,11 @@ pub(crate) fn step_names(definition: &LoadedGraph) -> Vec<String> {
     let mut names = Vec::new();
     let mut next = definition.result.as_ref();
     while let Some(node) = next.and_then(|output| nodes.get(&output.op)) {
-        let base = match &node.kind {
-            Kind::Exec(exec) => exec
-                .mounts
-                .iter()
-                .find(|mount| mount.dest == "/")
-                .map(|root| root.input),
-            Kind::Closure(closure) => Some(closure.base),
-            Kind::File(file) => Some(base_of(file, node.inputs.len())),
-            _ => break,
+        let Some(base) = base_of(&node.kind, node.inputs.len()) else {
+            break;
         };
         names.push(node.display_name());
-        next = base.and_then(|base| input(node, base));
+        next = input(node, base);
     }
     names
 }
@@ -34,8 +27,21 @@ fn input(node: &OpNode, index: i64) -> Option<&OutputRef> {
     node.inputs.get(usize::try_from(index).ok()?)
 }
 
+/// The input that an operation adds a layer to, -1 for the empty root; none for one that adds no layer to another.
+pub(crate) fn base_of(kind: &Kind, inputs: usize) -> Option<i64> {
+    match kind {
+        Kind::Exec(exec) => {
+            let root = exec.mounts.iter().find(|mount| mount.dest == "/");
+            root.map(|root| root.input)
+        }
+        Kind::Closure(closure) => Some(closure.base),
+        Kind::File(file) => Some(base_of_file(file, inputs)),
+        _ => None,
+    }
+}
+
 /// The input that the last action's chain starts from; -1 for the empty root.
-fn base_of(file: &pb::FileOp, inputs: usize) -> i64 {
+fn base_of_file(file: &pb::FileOp, inputs: usize) -> i64 {
     let mut base = file.actions.last().map_or(-1, |action| action.input);
     // An action only names earlier ones, so that the chain is not longer than the list.
     for _ in 0..file.actions.len() {

@@ -118,6 +118,7 @@ impl Results<'_> {
             .map_err(|error| CliError::failed(chain(&error)))?;
         distil_sources::unmark_base(self.engine.store(), &image.id)
             .map_err(|error| CliError::failed(chain(&error)))?;
+        self.record_origins(&image.id)?;
         step.done(&format!("writing image {}", image.id));
         for name in self.names {
             step.done(&format!("naming to {name}"));
@@ -126,6 +127,12 @@ impl Results<'_> {
             id: image.id,
             manifest: image.manifest,
         })
+    }
+
+    /// Tells beside the image where its files come from.
+    fn record_origins(&self, image: &Digest) -> Result<(), CliError> {
+        let recorded = self.engine.record_origins(self.result, image);
+        recorded.map_err(|error| CliError::failed(chain(&error)))
     }
 
     /// When a layer was made: since then its directory has not been touched. A build from the cache names the
@@ -148,6 +155,7 @@ impl Results<'_> {
         recorder.step(&format!("exporting to {kind} image format"), |step| {
             let snapshots = self.engine.snapshotter();
             let image = make_image(snapshots, &self.plan(None, &[])).map_err(|error| failed(&error))?;
+            self.record_origins(&image.id)?;
             let saved = [SavedImage {
                 config: image.id,
                 manifest: Some(image.manifest.digest),

@@ -13,28 +13,32 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use distil_elf::{Closure, Stage};
-use distil_llb::pb;
+use distil_llb::{OutputRef, pb};
 use distil_oci::Digest;
 use distil_rootfs::content::{self, Selector};
 use distil_rootfs::ignore::PatternMatcher;
 use distil_rootfs::{
-    CopyReport, CopySpec, EmptyTree, FileMode, MkdirSpec, MkfileSpec, SymbolicMode, Timestamp, Tree, Upper,
+    CopyReport, CopySpec, EmptyTree, FileMode, MkdirSpec, MkfileSpec, Placed, SymbolicMode, Timestamp, Tree,
+    Upper,
 };
 use distil_snapshot::CommitOptions;
 use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource, ResultHandle, Stream};
 
 use self::packages::PackageEntry;
 use self::place::{Placing, place};
-use self::plan::PlanTree;
+use self::plan::{Plan, PlanTree, Planned};
 use super::file::{Unknown, resolve_owner};
 use super::{OpEnvironment, Output, cache_map, with_flag};
 use crate::cache_map::OpKey;
+use crate::origins::{self, Copies};
 
 /// Copies a closure.
 pub(super) struct ClosureOp {
     closure: pb::ClosureOp,
     key: OpKey,
     environment: Arc<OpEnvironment>,
+    /// Where the inputs come from.
+    sources: Vec<OutputRef>,
     /// What computing the content key found, for running right afterwards.
     found: Mutex<Option<Arc<Found>>>,
 }
@@ -46,11 +50,17 @@ struct Found {
 }
 
 impl ClosureOp {
-    pub(super) fn new(closure: pb::ClosureOp, key: OpKey, environment: Arc<OpEnvironment>) -> Self {
+    pub(super) fn new(
+        closure: pb::ClosureOp,
+        key: OpKey,
+        environment: Arc<OpEnvironment>,
+        sources: Vec<OutputRef>,
+    ) -> Self {
         Self {
             closure,
             key,
             environment,
+            sources,
             found: Mutex::default(),
         }
     }
@@ -111,7 +121,7 @@ impl ClosureOp {
         upper: &Upper,
         source: &Arc<dyn Tree>,
         found: &Found,
-    ) -> Result<(), OpError> {
+    ) -> Result<Vec<Placed>, OpError> {
         let base: Arc<dyn Tree> = Arc::new(upper.lower().clone());
         let accounts = |_input: i64| Ok(Arc::clone(&base));
         let placing = Placing {
@@ -123,6 +133,7 @@ impl ClosureOp {
             mode: &self.mode()?,
         };
         let entries = place(&placing).map_err(OpError::failed)?;
+        let placed = placed(&entries);
         let tree = PlanTree::new(Arc::clone(source), Arc::clone(&base), entries);
         with_flag(ctx.cancel(), |flag| {
             let spec = CopySpec {
@@ -135,7 +146,8 @@ impl ClosureOp {
                 .copy(&tree, &spec, &mut CopyReport::default())
                 .map_err(OpError::failed)
         })?;
-        self.write_packages(upper, &found.packages)
+        self.write_packages(upper, &found.packages)?;
+        Ok(placed)
     }
 
     /// `status.d` as distroless images have it, unless the base has a package manager's database.
@@ -229,7 +241,7 @@ impl Op for ClosureOp {
         ctx.log(Stream::Stdout, found.closure.summary().to_string().as_bytes());
         let active = snapshotter.prepare(&layers).map_err(OpError::failed)?;
         let upper = active.view().map_err(OpError::failed)?;
-        self.write(ctx, &upper, &tree, &found)?;
+        let placed = self.write(ctx, &upper, &tree, &found)?;
         let mut content = Vec::new();
         // A folder of the host may have changed since its digest was computed.
         if let (Output::Context(_), Ok(index)) = (&source, usize::try_from(self.closure.source)) {
@@ -241,12 +253,29 @@ impl Op for ClosureOp {
         }
         drop(upper);
         let layer = active.commit(CommitOptions::default()).map_err(OpError::failed)?;
+        let from = usize::try_from(self.closure.source).ok();
+        if let Some(from) = from.and_then(|from| self.sources.get(from)) {
+            let input = &source;
+            origins::remember(&self.environment, layer.id, &[Copies { input, from, placed }]);
+        }
         layers.push(layer.id);
         Ok(Outputs {
             results: vec![Some(Output::Layers(layers).into_handle())],
             content,
         })
     }
+}
+
+/// Where files of the source go. Directories only hold them.
+fn placed(plan: &Plan) -> Vec<Placed> {
+    let file = |(target, planned): (&PathBuf, &Planned)| match planned {
+        Planned::Source { path, node } if !node.kind.is_dir() => Some(Placed {
+            source: path.clone(),
+            target: target.clone(),
+        }),
+        _ => None,
+    };
+    plan.iter().filter_map(file).collect()
 }
 
 /// Whether the base tells of the package already. Its list of files then has more than those of the closure.

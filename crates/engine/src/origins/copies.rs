@@ -1,0 +1,156 @@
+//! What copies brought into a layer, told when they have run.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use distil_audit::origin::{self, CopyRecord, PlaceRecord, Stage};
+use distil_llb::pb::op::Kind;
+use distil_llb::{OpNode, OutputRef};
+use distil_rootfs::{Placed, RootDir};
+use distil_snapshot::SnapshotError;
+use distil_store::LayerId;
+
+use super::{chain, step};
+use crate::MAIN_CONTEXT;
+use crate::ops::{OpEnvironment, Output};
+
+/// Paths of one instruction that are told of, and directories and files of one that are told apart: so many that only
+/// copies of whole systems with their packages removed come near it.
+const MAX_PATHS: usize = 8192;
+/// A copy of a whole stage that has one of these brought its packages' records with it.
+const DATABASES: [&str; 2] = ["/var/lib/dpkg/status", "/var/lib/dpkg/status.d"];
+
+/// What an operation copied from one of its inputs.
+pub(crate) struct Copies<'a> {
+    pub(crate) input: &'a Output,
+    /// The operation whose result that is.
+    pub(crate) from: &'a OutputRef,
+    pub(crate) placed: Vec<Placed>,
+}
+
+/// Writes down what came into `layer`. Failing to do so costs the answer to where its files come from, not the build.
+pub(crate) fn remember(environment: &OpEnvironment, layer: LayerId, copies: &[Copies<'_>]) {
+    let mut record = CopyRecord::default();
+    for copies in copies {
+        let told = match copies.input {
+            Output::Context(context) => {
+                of_context(&mut record, context.name(), &copies.placed);
+                Ok(())
+            }
+            Output::Layers(layers) => of_stage(environment, &mut record, layer, layers, copies),
+        };
+        if told.is_err() {
+            return;
+        }
+    }
+    if !record.is_empty() {
+        let _ = origin::write_layer(&environment.store, layer, &record);
+    }
+}
+
+fn of_context(record: &mut CopyRecord, name: &str, placed: &[Placed]) {
+    let name = match name {
+        MAIN_CONTEXT => "build context",
+        other => other,
+    };
+    let stage = record.add_stage(Stage {
+        name: name.to_owned(),
+        size: None,
+        is_context: true,
+    });
+    for placed in placed.iter().take(MAX_PATHS) {
+        let place = PlaceRecord {
+            stage,
+            path: placed.source.clone(),
+            step: None,
+        };
+        record.add(&placed.target, place, None);
+    }
+}
+
+fn of_stage(
+    environment: &OpEnvironment,
+    record: &mut CopyRecord,
+    layer: LayerId,
+    layers: &[LayerId],
+    copies: &Copies<'_>,
+) -> Result<(), SnapshotError> {
+    let tree = environment.snapshotter.tree(layers)?;
+    let makers = chain::makers(&environment.graph, copies.from, layers.len());
+    let stage = record.add_stage(stage(environment, copies.from, layers)?);
+    let mut earlier: HashMap<LayerId, Option<CopyRecord>> = HashMap::new();
+    for placed in copies.placed.iter().take(MAX_PATHS) {
+        let room = MAX_PATHS.saturating_sub(record.len()).max(1);
+        for found in tree.layers_of(&placed.source, room)? {
+            let Some(target) = moved(&found.path, placed) else {
+                continue;
+            };
+            let maker = makers.get(found.layer).copied().flatten();
+            let place = PlaceRecord {
+                stage,
+                path: found.path,
+                step: maker.map(|node| record.add_step(step(node))),
+            };
+            let from = layers.get(found.layer).copied();
+            let known = from.and_then(|from| {
+                let read = || origin::read_layer(&environment.store, from).ok().flatten();
+                earlier.entry(from).or_insert_with(read).as_ref()
+            });
+            record.add(&target, place, known);
+        }
+    }
+    let root = RootDir::open(&environment.snapshotter.layer_dir(layer))?;
+    let brought = |path: &Path| matches!(root.lookup(path), Ok(Some(node)) if !node.kind.is_dir());
+    let tells = |database: &&str| matches!(root.lookup(Path::new(database)), Ok(Some(_)));
+    let whole = |placed: &Placed| placed.source == Path::new("/") && placed.target == Path::new("/");
+    if copies.placed.iter().any(whole) && DATABASES.iter().any(tells) {
+        return Ok(());
+    }
+    let Some(owners) = environment.owners.of(layers, Arc::new(tree))? else {
+        return Ok(());
+    };
+    for (package, files) in owners.owned(&copies.placed, brought)? {
+        record.add_owned(package, files);
+    }
+    Ok(())
+}
+
+/// Where a path at or below the source of a copy went.
+pub(super) fn moved(path: &Path, placed: &Placed) -> Option<PathBuf> {
+    let rest = path.strip_prefix(&placed.source).ok()?;
+    Some(match rest.as_os_str().is_empty() {
+        true => placed.target.clone(),
+        false => placed.target.join(rest),
+    })
+}
+
+/// The stage as `--from` names it, and how large it is.
+fn stage(environment: &OpEnvironment, from: &OutputRef, layers: &[LayerId]) -> Result<Stage, SnapshotError> {
+    let mut size = 0;
+    for layer in layers {
+        size += environment.snapshotter.info(*layer)?.size;
+    }
+    Ok(Stage {
+        name: environment
+            .graph
+            .get(from.op)
+            .map_or_else(String::new, stage_name),
+        size: Some(size),
+        is_context: false,
+    })
+}
+
+fn stage_name(node: &OpNode) -> String {
+    if let Some(name) = step(node).stage() {
+        return name.to_owned();
+    }
+    match &node.kind {
+        Kind::Source(source) => {
+            let identifier = source.identifier.as_str();
+            let image = identifier.strip_prefix("docker-image://");
+            image.unwrap_or(identifier).replacen("deb://", "deb:", 1)
+        }
+        _ => node.display_name(),
+    }
+}
