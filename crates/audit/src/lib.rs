@@ -13,8 +13,10 @@ mod inventory;
 mod manifests;
 pub mod origin;
 mod os_release;
+pub mod policy;
 pub mod preflight;
 mod printable;
+pub mod rules;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests: a panic is how they fail")]
 mod testing;

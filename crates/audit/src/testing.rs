@@ -14,7 +14,7 @@ use crate::ImageView;
 pub(crate) struct World {
     pub(crate) snapshots: Snapshotter,
     pub(crate) layers: Vec<LayerId>,
-    config: ImageConfig,
+    pub(crate) config: ImageConfig,
     _directory: TempDir,
 }
 

@@ -110,6 +110,8 @@ pub(crate) enum Command {
     Cp(commands::cp::CpArgs),
     /// Show what the layers of an image change, or how two images differ
     Diff(commands::diff::DiffArgs),
+    /// Look for what an image should not have, and for what it lacks
+    Audit(commands::audit::AuditArgs),
     /// Tell which layer, instruction and package a file of an image is from
     Which(commands::which::WhichArgs),
     /// Show what the store holds

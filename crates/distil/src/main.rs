@@ -77,6 +77,7 @@ fn dispatch(session: &Session, command: &Command) -> Result<(), CliError> {
         Command::Cat(args) => commands::cat::cat(session, args),
         Command::Cp(args) => commands::cp::cp(session, args),
         Command::Diff(args) => commands::diff::diff(session, args),
+        Command::Audit(args) => commands::audit::audit(session, args),
         Command::Which(args) => commands::which::which(session, args),
         Command::Du(args)
         | Command::System(SystemCommand::Df(args))

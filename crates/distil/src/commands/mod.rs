@@ -1,5 +1,6 @@
 //! One module a command: its arguments and one function.
 
+pub(crate) mod audit;
 pub(crate) mod base;
 pub(crate) mod build;
 pub(crate) mod cat;
