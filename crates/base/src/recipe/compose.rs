@@ -6,8 +6,9 @@ use distil_oci::Digest;
 
 use super::Recipe;
 use super::chain::RecipeChain;
-use super::error::RecipeError;
+use super::error::{Place, RecipeError};
 use super::excludes::exclude;
+use super::fields::Lined;
 use super::part::{DerivedWord, Part, SourceText, Statement, VARIANTS, VariantWord};
 use super::spec::{
     Accounts, Derived, ExtraSource, ImageSpec, Layout, Resolve, RunSettings, SpecDirectory, SpecFile,
@@ -29,10 +30,12 @@ pub(super) fn compose(
         chain,
         architecture,
         paths: BTreeMap::new(),
+        accounts: BTreeMap::new(),
+        faults: Vec::new(),
         spec: empty(chain, release, architecture, variant),
     };
     for recipe in chain.recipes() {
-        composer.apply(recipe, &recipe.part)?;
+        composer.apply(recipe, &recipe.part);
     }
     composer.finish()
 }
@@ -75,41 +78,58 @@ enum Entry {
     Symlink(SpecSymlink),
 }
 
+/// An account by its kind (whether it is a group) and name.
+type Account = (bool, String);
+
 struct Composer<'a> {
     chain: &'a RecipeChain,
     architecture: &'static str,
-    paths: BTreeMap<String, Entry>,
+    paths: BTreeMap<String, (Entry, Place)>,
+    accounts: BTreeMap<Account, Place>,
+    faults: Vec<RecipeError>,
     spec: ImageSpec,
 }
 
+/// Where `line` of a recipe is.
+fn place(recipe: &Recipe, line: usize) -> Place {
+    Place {
+        file: recipe.file.clone(),
+        line,
+    }
+}
+
 impl Composer<'_> {
-    fn apply(&mut self, recipe: &Recipe, part: &Part) -> Result<(), RecipeError> {
+    fn apply(&mut self, recipe: &Recipe, part: &Part) {
         for statement in &part.statements {
             match statement {
-                Statement::Sources(sources) => self.sources(recipe, sources)?,
-                Statement::Releases(parts) => self.apply_one(recipe, parts.get(&self.spec.release))?,
-                Statement::Architectures(parts) => {
-                    self.apply_one(recipe, parts.get(self.architecture))?;
-                }
+                Statement::Sources(sources) => self.sources(recipe, sources),
+                Statement::Releases(parts) => self.apply_one(recipe, parts.get(&self.spec.release)),
+                Statement::Architectures(parts) => self.apply_one(recipe, parts.get(self.architecture)),
                 Statement::Variants(parts) => {
                     for (_, word) in VARIANTS {
                         if self.has(word) {
-                            self.apply_one(recipe, parts.get(&word))?;
+                            self.apply_one(recipe, parts.get(&word));
                         }
                     }
                 }
-                Statement::Without(packages) => self.without(recipe, packages)?,
+                Statement::Without(packages) => self.without(recipe, packages),
+                Statement::Users(_) | Statement::Groups(_) => self.accounts(recipe, statement),
                 Statement::Files(_) | Statement::Directories(_) | Statement::Symlinks(_) => {
-                    self.paths(statement);
+                    self.paths(recipe, statement);
                 }
                 other => self.set(other),
             }
         }
-        Ok(())
     }
 
-    fn apply_one(&mut self, recipe: &Recipe, part: Option<&Part>) -> Result<(), RecipeError> {
-        part.map_or(Ok(()), |part| self.apply(recipe, part))
+    fn apply_one(&mut self, recipe: &Recipe, part: Option<&Part>) {
+        if let Some(part) = part {
+            self.apply(recipe, part);
+        }
+    }
+
+    fn conflict(&mut self, place: Place, problem: String) {
+        self.faults.push(RecipeError::Conflict { place, problem });
     }
 
     fn has(&self, word: VariantWord) -> bool {
@@ -133,18 +153,6 @@ impl Composer<'_> {
                     spec.inputs.push(input.clone());
                 }
             }
-            Statement::Users(users) => {
-                for user in users {
-                    spec.accounts.users.retain(|one| one.name != user.name);
-                    spec.accounts.users.push(user.clone());
-                }
-            }
-            Statement::Groups(groups) => {
-                for group in groups {
-                    spec.accounts.groups.retain(|one| one.name != group.name);
-                    spec.accounts.groups.push(group.clone());
-                }
-            }
             Statement::Excludes(words) => {
                 for word in words {
                     if !spec.excludes.iter().any(|one| one.name == *word) {
@@ -160,30 +168,27 @@ impl Composer<'_> {
         }
     }
 
-    fn without(&mut self, recipe: &Recipe, packages: &[String]) -> Result<(), RecipeError> {
-        for name in packages {
+    fn without(&mut self, recipe: &Recipe, packages: &[Lined<String>]) {
+        for Lined { line, value: name } in packages {
             let before = self.spec.packages.len();
             self.spec.packages.retain(|one| one != name);
             if self.spec.packages.len() == before {
-                return Err(RecipeError::Conflict {
-                    file: recipe.file.clone(),
-                    problem: format!("`without` names `{name}`, which no recipe above it has in `packages`"),
-                });
+                let problem = format!("`without` names `{name}`, which no recipe above it has in `packages`");
+                self.conflict(place(recipe, *line), problem);
             }
         }
-        Ok(())
     }
 
-    fn sources(&mut self, recipe: &Recipe, sources: &[SourceText]) -> Result<(), RecipeError> {
+    fn sources(&mut self, recipe: &Recipe, sources: &[SourceText]) {
         for source in sources {
-            let keyring = self.chain.keyring(recipe, &source.keyring);
-            let keyring = keyring.ok_or_else(|| RecipeError::Conflict {
-                file: recipe.file.clone(),
-                problem: format!(
-                    "line {}: keyring `{}` can only be read beside a recipe file",
-                    source.line, source.keyring
-                ),
-            })?;
+            let Some(keyring) = self.chain.keyring(recipe, &source.keyring) else {
+                let problem = format!(
+                    "keyring `{}` can only be read beside a recipe file",
+                    source.keyring
+                );
+                self.conflict(place(recipe, source.line), problem);
+                continue;
+            };
             self.spec.sources.push(ExtraSource {
                 url: source.url.clone(),
                 suite: source.suite.clone(),
@@ -192,24 +197,49 @@ impl Composer<'_> {
                 keyring: keyring.to_vec(),
             });
         }
-        Ok(())
     }
 
-    fn paths(&mut self, statement: &Statement) {
+    fn accounts(&mut self, recipe: &Recipe, statement: &Statement) {
+        let accounts = &mut self.spec.accounts;
+        match statement {
+            Statement::Users(users) => {
+                for Lined { line, value: user } in users {
+                    accounts.users.retain(|one| one.name != user.name);
+                    accounts.users.push(user.clone());
+                    self.accounts
+                        .insert((false, user.name.clone()), place(recipe, *line));
+                }
+            }
+            Statement::Groups(groups) => {
+                for Lined { line, value: group } in groups {
+                    accounts.groups.retain(|one| one.name != group.name);
+                    accounts.groups.push(group.clone());
+                    self.accounts
+                        .insert((true, group.name.clone()), place(recipe, *line));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn paths(&mut self, recipe: &Recipe, statement: &Statement) {
+        let mut put = |path: &str, line: usize, entry: Entry| {
+            self.paths.insert(path.to_owned(), (entry, place(recipe, line)));
+        };
         match statement {
             Statement::Files(files) => {
-                for file in files {
-                    self.paths.insert(file.path.clone(), Entry::File(file.clone()));
+                for one in files {
+                    put(&one.value.path, one.line, Entry::File(one.value.clone()));
                 }
             }
             Statement::Directories(directories) => {
                 for one in directories {
-                    self.paths.insert(one.path.clone(), Entry::Directory(one.clone()));
+                    put(&one.value.path, one.line, Entry::Directory(one.value.clone()));
                 }
             }
             Statement::Symlinks(links) => {
-                for link in links {
-                    self.paths.insert(link.path.clone(), Entry::Symlink(link.clone()));
+                for one in links {
+                    put(&one.value.path, one.line, Entry::Symlink(one.value.clone()));
                 }
             }
             _ => {}
@@ -217,8 +247,9 @@ impl Composer<'_> {
     }
 
     fn finish(mut self) -> Result<ImageSpec, RecipeError> {
-        let problem = self.contradiction();
-        for entry in self.paths.into_values() {
+        self.check_paths();
+        self.check_accounts();
+        for (entry, _) in self.paths.into_values() {
             match entry {
                 Entry::File(file) => self.spec.files.push(file),
                 Entry::Directory(directory) => self.spec.directories.push(directory),
@@ -229,49 +260,58 @@ impl Composer<'_> {
         self.spec.packages.dedup();
         self.spec.run.labels.sort();
         self.spec.run.annotations.sort();
-        match problem {
-            None => Ok(self.spec),
-            Some(problem) => Err(RecipeError::Conflict {
-                file: self.chain.recipe().file.clone(),
-                problem,
-            }),
+        RecipeError::of(self.faults).map_or(Ok(self.spec), Err)
+    }
+
+    /// No path may lie below one that is a file or a link.
+    fn check_paths(&mut self) {
+        let mut faults = Vec::new();
+        for (path, (_, place)) in &self.paths {
+            let above = path.match_indices('/').map(|(at, _)| &path[..at]);
+            let in_the_way = above.skip(1).find(|parent| {
+                let parent = self.paths.get(*parent).map(|(entry, _)| entry);
+                matches!(parent, Some(Entry::File(_) | Entry::Symlink(_)))
+            });
+            if let Some(parent) = in_the_way {
+                let problem = format!("`{path}` lies below `{parent}`, which is not a directory");
+                faults.push((place.clone(), problem));
+            }
+        }
+        for (place, problem) in faults {
+            self.conflict(place, problem);
         }
     }
 
-    /// A path below one that is a file or a link, or a number given twice.
-    fn contradiction(&self) -> Option<String> {
-        for path in self.paths.keys() {
-            let above = path.match_indices('/').map(|(at, _)| &path[..at]);
-            for parent in above.skip(1) {
-                if matches!(self.paths.get(parent), Some(Entry::File(_) | Entry::Symlink(_))) {
-                    return Some(format!(
-                        "`{path}` lies below `{parent}`, which is not a directory"
-                    ));
-                }
-            }
-        }
+    /// No number may stand for two accounts.
+    fn check_accounts(&mut self) {
         let accounts = &self.spec.accounts;
-        twice(
-            "uid",
-            accounts.users.iter().map(|one| (one.uid, one.name.as_str())),
-        )
-        .or_else(|| {
-            twice(
-                "gid",
-                accounts.groups.iter().map(|one| (one.gid, one.name.as_str())),
-            )
-        })
+        let users = accounts.users.iter().map(|one| (one.uid, &one.name));
+        let groups = accounts.groups.iter().map(|one| (one.gid, &one.name));
+        let users = twice(users).into_iter().map(|found| ("uid", false, found));
+        let groups = twice(groups).into_iter().map(|found| ("gid", true, found));
+        let found: Vec<(Option<Place>, String)> = users
+            .chain(groups)
+            .map(|(what, is_group, (id, name))| {
+                let place = self.accounts.get(&(is_group, name.clone()));
+                let problem = format!("`{name}` has {what} {id}, which another account has too");
+                (place.cloned(), problem)
+            })
+            .collect();
+        for (place, problem) in found {
+            // Every account has come from a line.
+            let place = place.unwrap_or_else(|| self::place(self.chain.recipe(), 1));
+            self.conflict(place, problem);
+        }
     }
 }
 
-fn twice<'n>(what: &str, accounts: impl Iterator<Item = (u32, &'n str)>) -> Option<String> {
+/// The accounts whose number an earlier one has.
+fn twice<'n>(accounts: impl Iterator<Item = (u32, &'n String)>) -> Vec<(u32, String)> {
     let mut seen = BTreeSet::new();
-    for (id, name) in accounts {
-        if !seen.insert(id) {
-            return Some(format!("`{name}` has {what} {id}, which another account has too"));
-        }
-    }
-    None
+    accounts
+        .filter(|(id, _)| !seen.insert(*id))
+        .map(|(id, name)| (id, name.clone()))
+        .collect()
 }
 
 fn derive(derived: &mut Vec<Derived>, word: DerivedWord) {

@@ -93,10 +93,10 @@ pub enum RecipeError {
         offered: String,
     },
     /// Two parts of a recipe contradict each other.
-    #[error("{file}: {problem}")]
+    #[error("{place}: {problem}")]
     Conflict {
-        /// The file that was asked for.
-        file: String,
+        /// Where the second of them stands.
+        place: Place,
         /// What contradicts what.
         problem: String,
     },
@@ -109,4 +109,44 @@ pub enum RecipeError {
         #[source]
         source: std::io::Error,
     },
+    /// Several things at once, in the order of their lines.
+    #[error("{}", lines(.0))]
+    Several(Vec<RecipeError>),
+}
+
+fn lines(faults: &[RecipeError]) -> String {
+    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+impl RecipeError {
+    /// One error of all faults; `None` when there are none.
+    pub(super) fn of(faults: Vec<RecipeError>) -> Option<RecipeError> {
+        let mut flat: Vec<RecipeError> = Vec::with_capacity(faults.len());
+        for fault in faults {
+            match fault {
+                RecipeError::Several(faults) => flat.extend(faults),
+                one => flat.push(one),
+            }
+        }
+        flat.sort_by_key(RecipeError::line);
+        match flat.len() {
+            0 | 1 => flat.pop(),
+            _ => Some(RecipeError::Several(flat)),
+        }
+    }
+
+    /// Where it stands; 0 when it is about the whole recipe.
+    fn line(&self) -> usize {
+        match self {
+            RecipeError::Syntax { place, .. }
+            | RecipeError::UnknownKey { place, .. }
+            | RecipeError::MissingKey { place, .. }
+            | RecipeError::Value { place, .. }
+            | RecipeError::UnknownRecipe { place, .. }
+            | RecipeError::Cycle { place, .. }
+            | RecipeError::Conflict { place, .. } => place.line,
+            RecipeError::NotOffered { .. } | RecipeError::Read { .. } | RecipeError::Several(_) => 0,
+        }
+    }
 }

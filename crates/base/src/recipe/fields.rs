@@ -79,10 +79,24 @@ impl<'a> Section<'a> {
         read: impl Fn(&Section<'a>, &Node) -> Result<T, RecipeError>,
     ) -> Result<Vec<T>, RecipeError> {
         match &node.value {
-            Value::List(items) => items.iter().map(|item| read(self, item)).collect(),
+            Value::List(items) => all(items.iter().map(|item| read(self, item))),
             _ if node.is_null() => Ok(Vec::new()),
             _ => Err(self.wrong(node, "a list")),
         }
+    }
+
+    /// As [`Section::list`], with the line of each item.
+    pub(crate) fn lined<T>(
+        &self,
+        node: &Node,
+        read: impl Fn(&Section<'a>, &Node) -> Result<T, RecipeError>,
+    ) -> Result<Vec<Lined<T>>, RecipeError> {
+        self.list(node, |section, node| {
+            Ok(Lined {
+                line: node.line,
+                value: read(section, node)?,
+            })
+        })
     }
 
     pub(crate) fn text(&self, node: &Node) -> Result<String, RecipeError> {
@@ -165,7 +179,7 @@ impl<'a> Section<'a> {
             };
             Ok((entry.key.clone(), text))
         });
-        pairs.collect()
+        all(pairs)
     }
 
     /// A path in the image.
@@ -202,11 +216,29 @@ fn hint<'w>(word: &str, known: impl Iterator<Item = &'w str> + Clone) -> String 
     format!("known are {}", all.join(", "))
 }
 
-/// The entries of a mapping, taken one by one so that what nobody takes is noticed.
+/// What stands at a line of the recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lined<T> {
+    pub(crate) line: usize,
+    pub(crate) value: T,
+}
+
+/// All values, or all faults.
+pub(crate) fn all<T>(results: impl Iterator<Item = Result<T, RecipeError>>) -> Result<Vec<T>, RecipeError> {
+    let mut faults = Vec::new();
+    let values: Vec<T> = results
+        .filter_map(|result| result.map_err(|fault| faults.push(fault)).ok())
+        .collect();
+    RecipeError::of(faults).map_or(Ok(values), Err)
+}
+
+/// The entries of a mapping, taken one by one so that what nobody takes is noticed. Faults are gathered:
+/// [`Fields::finish`] tells them, and no value counts before it has said that there are none.
 pub(crate) struct Fields<'a> {
     section: Section<'a>,
     line: usize,
     left: Vec<Entry>,
+    faults: Vec<RecipeError>,
 }
 
 impl<'a> Fields<'a> {
@@ -215,6 +247,7 @@ impl<'a> Fields<'a> {
             section: section.clone(),
             line: node.line,
             left: section.map(node)?.to_vec(),
+            faults: Vec::new(),
         })
     }
 
@@ -233,32 +266,42 @@ impl<'a> Fields<'a> {
         Some(self.left.remove(at).node)
     }
 
+    /// Notes what is wrong, to go on.
+    pub(crate) fn note(&mut self, faults: impl IntoIterator<Item = RecipeError>) {
+        self.faults.extend(faults);
+    }
+
+    /// `None` without the key, and with a value that it cannot have.
     pub(crate) fn optional<T>(
         &mut self,
         key: &str,
         read: impl Fn(&Section<'a>, &Node) -> Result<T, RecipeError>,
-    ) -> Result<Option<T>, RecipeError> {
+    ) -> Option<T> {
         let inside = self.section.inside(key);
-        self.take(key).map(|node| read(&inside, &node)).transpose()
+        let node = self.take(key)?;
+        read(&inside, &node).map_err(|fault| self.note([fault])).ok()
     }
 
-    pub(crate) fn required<T>(
+    /// The empty value without the key, and with a value that it cannot have.
+    pub(crate) fn required<T: Default>(
         &mut self,
         key: &'static str,
         read: impl Fn(&Section<'a>, &Node) -> Result<T, RecipeError>,
-    ) -> Result<T, RecipeError> {
-        self.optional(key, read)?.ok_or_else(|| RecipeError::MissingKey {
-            place: self.section.place(self.line),
-            section: self.section.shown(),
-            key,
-        })
+    ) -> T {
+        if !self.left.iter().any(|entry| entry.key == key) {
+            self.note([RecipeError::MissingKey {
+                place: self.section.place(self.line),
+                section: self.section.shown(),
+                key,
+            }]);
+        }
+        self.optional(key, read).unwrap_or_default()
     }
 
-    /// Refuses the first entry that nobody took; `known` are all keys that there are.
-    pub(crate) fn finish(&self, known: &[&str]) -> Result<(), RecipeError> {
-        match self.left.first() {
-            Some(entry) => Err(self.section.unknown_key(entry, known.iter().copied())),
-            None => Ok(()),
-        }
+    /// Gives `value` when nothing was wrong and all entries were taken; `known` are all keys that there are.
+    pub(crate) fn finish<T>(mut self, known: &[&str], value: T) -> Result<T, RecipeError> {
+        let unknown = |entry| self.section.unknown_key(entry, known.iter().copied());
+        self.faults.extend(self.left.iter().map(unknown));
+        RecipeError::of(self.faults).map_or(Ok(value), Err)
     }
 }

@@ -52,37 +52,37 @@ impl Recipe {
     /// Reads a recipe. `file` is what errors call it.
     ///
     /// # Errors
-    /// The first thing that is wrong, with its line: no YAML, an unknown key (with
-    /// the nearest known one), a value that a key cannot have.
+    /// Everything that is wrong, each with its line: no YAML, an unknown key (with the nearest
+    /// known one), a value that a key cannot have.
     pub fn parse(file: &str, text: &str) -> Result<Recipe, RecipeError> {
-        let root = yaml::parse(file, text)?;
+        let (root, twice) = yaml::parse(file, text)?;
         let mut fields = Fields::of(&Section::top(file), &root)?;
-        let name = fields.required("name", |section, node| {
-            let name = section.text(node)?;
-            let fits =
-                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._/".contains(&byte);
-            if !name.is_empty() && name.bytes().all(fits) {
-                return Ok(name);
-            }
-            Err(section.wrong(node, "lower-case letters, digits and `-._/`"))
-        })?;
+        fields.note(twice);
         let extends_line = fields.line_of("extends");
-        let extends = fields.optional("extends", Section::text)?;
+        let extends = fields.optional("extends", Section::text);
         let recipe = Recipe {
             file: file.to_owned(),
-            name,
-            description: fields.optional("description", Section::text)?.unwrap_or_default(),
-            runs: fields.optional("runs", Section::text)?.unwrap_or_default(),
+            name: fields.required("name", name),
+            description: fields.optional("description", Section::text).unwrap_or_default(),
+            runs: fields.optional("runs", Section::text).unwrap_or_default(),
             extends: extends.map(|name| (name, extends_line)),
             release: fields.optional("release", |section, node| {
                 section.word(node, &part::release_words())
-            })?,
-            part: Part::take(&mut fields)?,
+            }),
+            part: Part::take(&mut fields),
         };
         let known: Vec<&str> = TOP_KEYS.into_iter().chain(part::PART_KEYS).collect();
-        fields.finish(&known)?;
-        Ok(recipe)
+        fields.finish(&known, recipe)
     }
+}
+
+fn name(section: &Section<'_>, node: &yaml::Node) -> Result<String, RecipeError> {
+    let name = section.text(node)?;
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._/".contains(&byte);
+    if !name.is_empty() && name.bytes().all(fits) {
+        return Ok(name);
+    }
+    Err(section.wrong(node, "lower-case letters, digits and `-._/`"))
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use distil_oci::Digest;
+
 use super::error::RecipeError;
-use super::fields::{Fields, Section, absolute_path};
+use super::fields::{Fields, Lined, Section, absolute_path, all};
 use super::spec::{
     GroupAccount, InputMember, Layout, Note, Owner, Resolve, SpecDirectory, SpecFile, SpecSymlink,
     UpstreamInput, UserAccount,
@@ -113,15 +115,15 @@ pub(crate) struct SourceText {
 pub(crate) enum Statement {
     Sources(Vec<SourceText>),
     Packages(Vec<String>),
-    Without(Vec<String>),
+    Without(Vec<Lined<String>>),
     Resolve(Resolve),
     Derived(Vec<DerivedWord>),
     Inputs(Vec<UpstreamInput>),
-    Users(Vec<UserAccount>),
-    Groups(Vec<GroupAccount>),
-    Files(Vec<SpecFile>),
-    Directories(Vec<SpecDirectory>),
-    Symlinks(Vec<SpecSymlink>),
+    Users(Vec<Lined<UserAccount>>),
+    Groups(Vec<Lined<GroupAccount>>),
+    Files(Vec<Lined<SpecFile>>),
+    Directories(Vec<Lined<SpecDirectory>>),
+    Symlinks(Vec<Lined<SpecSymlink>>),
     Excludes(Vec<String>),
     Environment(Vec<(String, String)>),
     Entrypoint(Vec<String>),
@@ -147,22 +149,22 @@ pub(crate) struct Part {
 
 impl Part {
     /// Takes the keys of a part out of `fields`; what is left is the caller's.
-    pub(crate) fn take(fields: &mut Fields<'_>) -> Result<Part, RecipeError> {
+    pub(crate) fn take(fields: &mut Fields<'_>) -> Part {
         let mut statements = Vec::new();
         for key in PART_KEYS {
             if let Some(node) = fields.take(key) {
-                read(fields.section(), key, &node, &mut statements)?;
+                let read = read(fields.section(), key, &node, &mut statements);
+                fields.note(read.err());
             }
         }
-        Ok(Part { statements })
+        Part { statements }
     }
 
     /// A mapping that is a part and nothing else.
     fn read(section: &Section<'_>, node: &Node) -> Result<Part, RecipeError> {
         let mut fields = Fields::of(section, node)?;
-        let part = Part::take(&mut fields)?;
-        fields.finish(&PART_KEYS)?;
-        Ok(part)
+        let part = Part::take(&mut fields);
+        fields.finish(&PART_KEYS, part)
     }
 }
 
@@ -176,13 +178,13 @@ fn read(
     let statement = match key {
         "sources" => Statement::Sources(section.list(node, source)?),
         "packages" => Statement::Packages(section.list(node, package)?),
-        "without" => Statement::Without(section.list(node, package)?),
+        "without" => Statement::Without(section.lined(node, package)?),
         "resolve" => Statement::Resolve(section.word(node, &RESOLVE)?),
         "derived" => Statement::Derived(section.list(node, |section, node| section.word(node, &DERIVED))?),
         "inputs" => Statement::Inputs(section.list(node, input)?),
         "accounts" => return accounts(section, node, statements),
-        "files" => Statement::Files(section.list(node, file)?),
-        "directories" => Statement::Directories(section.list(node, directory)?),
+        "files" => Statement::Files(section.lined(node, file)?),
+        "directories" => Statement::Directories(section.lined(node, directory)?),
         "symlinks" => Statement::Symlinks(symlinks(section, node)?),
         "excludes" => Statement::Excludes(section.list(node, exclude)?),
         "environment" => Statement::Environment(section.texts_by_name(node)?),
@@ -216,17 +218,19 @@ fn parts<K: Ord + Copy>(
     words: &[(&str, K)],
 ) -> Result<BTreeMap<K, Part>, RecipeError> {
     let mut parts = BTreeMap::new();
-    for entry in section.map(node)? {
+    let taken = section.map(node)?.iter().map(|entry| {
         let key = section.key(entry, words)?;
         let part = Part::read(&section.inside(&entry.key), &entry.node)?;
-        if parts.insert(key, part).is_some() {
-            return Err(section.refuse(
+        match parts.insert(key, part) {
+            None => Ok(()),
+            Some(_) => Err(section.refuse(
                 entry.line,
                 &entry.key,
                 "it stands here under another name already",
-            ));
+            )),
         }
-    }
+    });
+    all(taken)?;
     Ok(parts)
 }
 
@@ -258,19 +262,18 @@ fn source(section: &Section<'_>, node: &Node) -> Result<SourceText, RecipeError>
         } else {
             Err(section.wrong(node, "the root of an archive: an http, https or file URL"))
         }
-    })?;
+    });
     let source = SourceText {
         line: node.line,
         url,
-        suite: fields.required("suite", word_of_archive)?,
-        components: match fields.optional("components", |s, n| s.list(n, word_of_archive))? {
+        suite: fields.required("suite", word_of_archive),
+        components: match fields.optional("components", |s, n| s.list(n, word_of_archive)) {
             Some(components) => components,
             None => vec!["main".to_owned()],
         },
-        keyring: fields.required("keyring", Section::text)?,
+        keyring: fields.required("keyring", Section::text),
     };
-    fields.finish(keys::SOURCE)?;
-    Ok(source)
+    fields.finish(keys::SOURCE, source)
 }
 
 /// A suite or component: it becomes part of an address.
@@ -298,17 +301,19 @@ fn input(section: &Section<'_>, node: &Node) -> Result<UpstreamInput, RecipeErro
         } else {
             Err(section.wrong(node, "an http, https or file URL"))
         }
-    })?;
+    });
     let input = UpstreamInput {
-        name: fields.required("name", Section::text)?,
-        version: fields.required("version", Section::text)?,
+        name: fields.required("name", Section::text),
+        version: fields.required("version", Section::text),
         url,
-        size: fields.optional("size", Section::number)?,
-        sha256: fields.required("sha256", Section::sha256)?,
-        members: fields.required("members", |section, node| section.list(node, member))?,
+        size: fields.optional("size", Section::number),
+        sha256: fields
+            .required("sha256", |section, node| section.sha256(node).map(Some))
+            // Then `finish` fails.
+            .unwrap_or(Digest::from_bytes([0; 32])),
+        members: fields.required("members", |section, node| section.list(node, member)),
     };
-    fields.finish(keys::INPUT)?;
-    Ok(input)
+    fields.finish(keys::INPUT, input)
 }
 
 fn member(section: &Section<'_>, node: &Node) -> Result<InputMember, RecipeError> {
@@ -321,23 +326,22 @@ fn member(section: &Section<'_>, node: &Node) -> Result<InputMember, RecipeError
                 return Err(section.wrong(node, "a path in the archive, without leading slash"));
             }
             Ok(path.to_owned())
-        })?,
-        to: fields.required("to", absolute_path)?,
-        mode: fields.optional("mode", Section::mode)?.unwrap_or(0o644),
+        }),
+        to: fields.required("to", absolute_path),
+        mode: fields.optional("mode", Section::mode).unwrap_or(0o644),
     };
-    fields.finish(keys::MEMBER)?;
-    Ok(member)
+    fields.finish(keys::MEMBER, member)
 }
 
 fn accounts(section: &Section<'_>, node: &Node, statements: &mut Vec<Statement>) -> Result<(), RecipeError> {
     let mut fields = Fields::of(section, node)?;
-    if let Some(users) = fields.optional("users", |section, node| section.list(node, user))? {
+    if let Some(users) = fields.optional("users", |section, node| section.lined(node, user)) {
         statements.push(Statement::Users(users));
     }
-    if let Some(groups) = fields.optional("groups", |section, node| section.list(node, group))? {
+    if let Some(groups) = fields.optional("groups", |section, node| section.lined(node, group)) {
         statements.push(Statement::Groups(groups));
     }
-    fields.finish(keys::ACCOUNTS)
+    fields.finish(keys::ACCOUNTS, ())
 }
 
 /// A field of `/etc/passwd` or `/etc/group`.
@@ -359,81 +363,80 @@ fn account_name(section: &Section<'_>, node: &Node) -> Result<String, RecipeErro
 
 fn user(section: &Section<'_>, node: &Node) -> Result<UserAccount, RecipeError> {
     let mut fields = Fields::of(section, node)?;
-    let name = fields.required("name", account_name)?;
-    let uid = fields.required("uid", Section::id)?;
+    let name = fields.required("name", account_name);
+    let uid = fields.required("uid", Section::id);
     let user = UserAccount {
         uid,
-        gid: fields.optional("gid", Section::id)?.unwrap_or(uid),
+        gid: fields.optional("gid", Section::id).unwrap_or(uid),
         comment: fields
-            .optional("comment", account_field)?
+            .optional("comment", account_field)
             .unwrap_or_else(|| name.clone()),
         home: fields
-            .optional("home", account_field)?
+            .optional("home", account_field)
             .unwrap_or_else(|| "/nonexistent".to_owned()),
         shell: fields
-            .optional("shell", account_field)?
+            .optional("shell", account_field)
             .unwrap_or_else(|| "/sbin/nologin".to_owned()),
         name,
     };
-    fields.finish(keys::USER)?;
-    Ok(user)
+    fields.finish(keys::USER, user)
 }
 
 fn group(section: &Section<'_>, node: &Node) -> Result<GroupAccount, RecipeError> {
     let mut fields = Fields::of(section, node)?;
     let group = GroupAccount {
-        name: fields.required("name", account_name)?,
-        gid: fields.required("gid", Section::id)?,
+        name: fields.required("name", account_name),
+        gid: fields.required("gid", Section::id),
         members: fields
-            .optional("members", |section, node| section.list(node, account_name))?
+            .optional("members", |section, node| section.list(node, account_name))
             .unwrap_or_default(),
     };
-    fields.finish(keys::GROUP)?;
-    Ok(group)
+    fields.finish(keys::GROUP, group)
 }
 
-fn owner(fields: &mut Fields<'_>) -> Result<Owner, RecipeError> {
-    let uid = fields.optional("uid", Section::id)?.unwrap_or(0);
-    let gid = fields.optional("gid", Section::id)?.unwrap_or(uid);
-    Ok(Owner { uid, gid })
+fn owner(fields: &mut Fields<'_>) -> Owner {
+    let uid = fields.optional("uid", Section::id).unwrap_or(0);
+    let gid = fields.optional("gid", Section::id).unwrap_or(uid);
+    Owner { uid, gid }
 }
 
 fn file(section: &Section<'_>, node: &Node) -> Result<SpecFile, RecipeError> {
     let mut fields = Fields::of(section, node)?;
     let file = SpecFile {
-        path: fields.required("path", absolute_path)?,
-        mode: fields.optional("mode", Section::mode)?.unwrap_or(0o644),
-        owner: owner(&mut fields)?,
-        content: fields.required("content", Section::text)?,
+        path: fields.required("path", absolute_path),
+        mode: fields.optional("mode", Section::mode).unwrap_or(0o644),
+        owner: owner(&mut fields),
+        content: fields.required("content", Section::text),
     };
-    fields.finish(keys::FILE)?;
-    Ok(file)
+    fields.finish(keys::FILE, file)
 }
 
 fn directory(section: &Section<'_>, node: &Node) -> Result<SpecDirectory, RecipeError> {
     let mut fields = Fields::of(section, node)?;
     let directory = SpecDirectory {
-        path: fields.required("path", absolute_path)?,
-        mode: fields.optional("mode", Section::mode)?.unwrap_or(0o755),
-        owner: owner(&mut fields)?,
+        path: fields.required("path", absolute_path),
+        mode: fields.optional("mode", Section::mode).unwrap_or(0o755),
+        owner: owner(&mut fields),
     };
-    fields.finish(keys::DIRECTORY)?;
-    Ok(directory)
+    fields.finish(keys::DIRECTORY, directory)
 }
 
-fn symlinks(section: &Section<'_>, node: &Node) -> Result<Vec<SpecSymlink>, RecipeError> {
+fn symlinks(section: &Section<'_>, node: &Node) -> Result<Vec<Lined<SpecSymlink>>, RecipeError> {
     let links = section.map(node)?.iter().map(|entry| {
         let inside = section.inside(&entry.key);
         let target = inside.text(&entry.node)?;
         if target.is_empty() || target.contains('\0') {
             return Err(inside.wrong(&entry.node, "the target of a link"));
         }
-        Ok(SpecSymlink {
-            path: section.absolute(&entry.key, entry.line)?,
-            target,
+        Ok(Lined {
+            line: entry.line,
+            value: SpecSymlink {
+                path: section.absolute(&entry.key, entry.line)?,
+                target,
+            },
         })
     });
-    links.collect()
+    all(links)
 }
 
 fn exclude(section: &Section<'_>, node: &Node) -> Result<String, RecipeError> {
@@ -451,9 +454,8 @@ fn exclude(section: &Section<'_>, node: &Node) -> Result<String, RecipeError> {
 fn note(section: &Section<'_>, node: &Node) -> Result<Note, RecipeError> {
     let mut fields = Fields::of(section, node)?;
     let note = Note {
-        what: fields.required("what", Section::text)?,
-        why: fields.required("why", Section::text)?,
+        what: fields.required("what", Section::text),
+        why: fields.required("why", Section::text),
     };
-    fields.finish(keys::NOTE)?;
-    Ok(note)
+    fields.finish(keys::NOTE, note)
 }

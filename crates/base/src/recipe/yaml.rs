@@ -54,11 +54,12 @@ impl Node {
     }
 }
 
-/// Reads a text with one document.
-pub(crate) fn parse(file: &str, text: &str) -> Result<Node, RecipeError> {
+/// Reads a text with one document; gives it with the keys that stand in it twice, of which the first counts.
+pub(crate) fn parse(file: &str, text: &str) -> Result<(Node, Vec<RecipeError>), RecipeError> {
     let mut reader = Reader {
         file,
         parser: Parser::new_from_str(text),
+        twice: Vec::new(),
     };
     if text.len() > MAX_SIZE {
         return Err(reader.refuse(1, &format!("longer than {MAX_SIZE} bytes")));
@@ -74,7 +75,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Node, RecipeError> {
     loop {
         let (event, span) = reader.next()?;
         match event {
-            Event::StreamEnd => return Ok(root),
+            Event::StreamEnd => return Ok((root, reader.twice)),
             Event::DocumentEnd | Event::Nothing => {}
             _ => return Err(reader.refuse(span.start.line(), "a recipe is one document")),
         }
@@ -84,6 +85,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Node, RecipeError> {
 struct Reader<'a> {
     file: &'a str,
     parser: Parser<'a, StrInput<'a>>,
+    twice: Vec<RecipeError>,
 }
 
 impl<'a> Reader<'a> {
@@ -147,11 +149,13 @@ impl<'a> Reader<'a> {
             let Value::Scalar { text, .. } = key.value else {
                 return Err(self.refuse(key.line, "a key must be a text"));
             };
-            if entries.iter().any(|entry| entry.key == text) {
-                return Err(self.refuse(key.line, &format!("key `{text}` stands here twice")));
-            }
             let (event, span) = self.next()?;
             let node = self.node(event, span, depth + 1)?;
+            if entries.iter().any(|entry| entry.key == text) {
+                let twice = self.refuse(key.line, &format!("key `{text}` stands here twice"));
+                self.twice.push(twice);
+                continue;
+            }
             entries.push(Entry {
                 key: text,
                 line: key.line,

@@ -93,6 +93,60 @@ fn says_where_and_what() {
     assert!(error(&deep).contains("nested too deeply"));
 }
 
+#[test]
+fn all_faults_are_told_in_one_run() {
+    let text = "pakages: [libc6]\nname: X\nname: y\nresolve: closur\npackages: [a, libc6=1, libc6, B]\n\
+        files:\n  - {path: a, mod: 0644}\n  - {path: /b, content: x, uid: -1}\n\
+        symlinks: {a: b, /c: ''}\nenvironment: {'a=b': c, d: [e]}\n\
+        variants:\n  debug: {usr: root, workdir: x}\n  debgu: {}\n";
+    let found = error(text);
+    let expected = [
+        "my.yaml:1: unknown key `pakages`",
+        "my.yaml:2: `name` cannot be `X`",
+        "my.yaml:3: key `name` stands here twice",
+        "my.yaml:4: `resolve` cannot be `closur`",
+        "my.yaml:5: `packages` cannot be `a`",
+        "my.yaml:5: `packages` cannot be `libc6=1`",
+        "my.yaml:5: `packages` cannot be `B`",
+        "my.yaml:7: `files.path` cannot be `a`",
+        "my.yaml:7: `files` has no `content`",
+        "my.yaml:7: unknown key `mod` in `files`; did you mean `mode`?",
+        "my.yaml:8: `files.uid` cannot be `-1`",
+        "my.yaml:9: `symlinks` cannot be `a`",
+        "my.yaml:9: `symlinks./c` cannot be ``",
+        "my.yaml:10: `environment` cannot be `a=b`",
+        "my.yaml:10: `environment.d` cannot be `a list`",
+        "my.yaml:12: `variants.debug.workdir` cannot be `x`",
+        "my.yaml:12: unknown key `usr`",
+        "my.yaml:13: unknown key `debgu`",
+    ];
+    let lines: Vec<&str> = found.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{found}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(expected), "found: {line}\nexpected: {expected}");
+    }
+}
+
+#[test]
+fn all_contradictions_are_told_in_one_run() {
+    let text = "name: a\nextends: static\nwithout: [one,\n  two]\n\
+        files:\n  - {path: /tmp/a/b, content: x}\n  - {path: /tmp/a, content: x}\n\
+        accounts:\n  users:\n    - {name: me, uid: 65532}\n  groups:\n    - {name: us, gid: 0}\n";
+    let found = compose(&[("a.yaml", text)]).unwrap_err().to_string();
+    let expected = [
+        ":3: `without` names `one`",
+        ":4: `without` names `two`",
+        ":6: `/tmp/a/b` lies below `/tmp/a`",
+        ":10: `me` has uid 65532",
+        ":12: `us` has gid 0",
+    ];
+    let lines: Vec<&str> = found.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{found}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.contains(&format!("a.yaml{expected}")), "{line}\n{expected}");
+    }
+}
+
 /// Writes recipe files and opens the first.
 fn open(files: &[(&str, &str)]) -> Result<RecipeChain, RecipeError> {
     let folder = tempfile::tempdir().unwrap();

@@ -77,7 +77,7 @@ fn check(root: &Json, schema: &Json, value: &Json, at: &str) -> Vec<String> {
 fn built_in_recipes_follow_the_schema() {
     let schema = schema();
     for one in builtins() {
-        let value = json(&yaml::parse(one.file, one.text).unwrap());
+        let value = json(&yaml::parse(one.file, one.text).unwrap().0);
         assert_eq!(check(&schema, &schema, &value, one.name), Vec::<String>::new());
     }
 }
@@ -95,7 +95,7 @@ fn the_schema_refuses_what_the_parser_refuses() {
         "name: x\nexcludes: [docs]",
         "name: x\npackages: libc6",
     ] {
-        let value = json(&yaml::parse("x", text).unwrap());
+        let value = json(&yaml::parse("x", text).unwrap().0);
         assert!(!check(&schema, &schema, &value, "").is_empty(), "{text}");
         assert!(super::super::Recipe::parse("x", text).is_err(), "{text}");
     }
