@@ -52,9 +52,20 @@ impl ImageProvider {
             }
             (Coverage::Recipe | Coverage::Registry, _) => {}
         }
-        let reason = match self.ask_registry(reference, platform)? {
-            Ok(image) => return Ok(image),
-            Err(reason) => reason,
+        let nearest = || {
+            let nearest = self.options.assembler.nearest(reference);
+            nearest.filter(|_| coverage == Coverage::Registry)
+        };
+        let reason = match self.ask_registry(reference, platform) {
+            Ok(Ok(image)) => return Ok(image),
+            Ok(Err(reason)) => reason,
+            Err(ImageError::Registry { name, source }) if source.is_not_found() => {
+                return Err(match nearest() {
+                    Some(nearest) => not_found(format!("{source}; {nearest}")),
+                    None => ImageError::Registry { name, source },
+                });
+            }
+            Err(error) => return Err(error),
         };
         if coverage == Coverage::Recipe && self.options.policy == BasesPolicy::Auto {
             lock(&self.warnings).push(format!(
@@ -63,9 +74,9 @@ impl ImageProvider {
             ));
             return self.assemble(reference, platform, report);
         }
-        Err(not_found(match self.options.assembler.nearest(reference) {
-            Some(nearest) if coverage == Coverage::Registry => format!("{reason}; {nearest}"),
-            _ => reason,
+        Err(not_found(match nearest() {
+            Some(nearest) => format!("{reason}; {nearest}"),
+            None => reason,
         }))
     }
 
