@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use distil_rootfs::ignore::match_path;
 use distil_rootfs::{Tree, TreeError};
@@ -50,9 +51,14 @@ pub(super) struct Collector<'s, 't> {
     homes: BTreeMap<PathBuf, Names>,
     /// What was brought for a rule of the data table, by the rule's name.
     pub(super) rules: BTreeSet<String>,
+    cancel: &'s AtomicBool,
 }
 
-pub(super) fn collect(tree: &dyn Tree, named: &[PathBuf]) -> Result<Closure, ClosureError> {
+pub(super) fn collect(
+    tree: &dyn Tree,
+    named: &[PathBuf],
+    cancel: &AtomicBool,
+) -> Result<Closure, ClosureError> {
     let stage = Stage::new(tree);
     let mut collector = Collector {
         libraries: Libraries::new(&stage)?,
@@ -64,6 +70,7 @@ pub(super) fn collect(tree: &dyn Tree, named: &[PathBuf]) -> Result<Closure, Clo
         done: BTreeMap::new(),
         homes: BTreeMap::new(),
         rules: BTreeSet::new(),
+        cancel,
     };
     for path in named {
         collector.name(path)?;
@@ -138,6 +145,7 @@ impl Collector<'_, '_> {
         let mut names = Names::new();
         let mut files = Vec::new();
         while let Some(directory) = directories.pop() {
+            self.check_cancelled()?;
             self.out
                 .members
                 .entry(directory.clone())
@@ -195,7 +203,15 @@ impl Collector<'_, '_> {
         names.is_some_and(|names| names.contains(name))
     }
 
+    fn check_cancelled(&self) -> Result<(), ClosureError> {
+        match self.cancel.load(Ordering::Relaxed) {
+            true => Err(ClosureError::Cancelled),
+            false => Ok(()),
+        }
+    }
+
     fn examine(&mut self, task: &Task) -> Result<(), ClosureError> {
+        self.check_cancelled()?;
         if !self
             .stage
             .node(&task.real)?

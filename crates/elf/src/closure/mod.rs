@@ -17,6 +17,7 @@ mod versions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use distil_rootfs::{Tree, TreeError};
 
@@ -132,6 +133,9 @@ pub enum ClosureError {
     /// The tree cannot be read.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// The caller asked to stop.
+    #[error("the search was cancelled")]
+    Cancelled,
 }
 
 fn describe_missing(files: &[Missing], versions: &[MissingVersion]) -> String {
@@ -153,9 +157,9 @@ impl Closure {
     /// absolute, wildcards in them are not expanded.
     ///
     /// # Errors
-    /// When a named path does not exist or a library is missing: see [`ClosureError`].
-    pub fn of(tree: &dyn Tree, named: &[PathBuf]) -> Result<Closure, ClosureError> {
-        collect::collect(tree, named)
+    /// When a named path does not exist, a library is missing, or `cancel` was set: see [`ClosureError`].
+    pub fn of(tree: &dyn Tree, named: &[PathBuf], cancel: &AtomicBool) -> Result<Closure, ClosureError> {
+        collect::collect(tree, named, cancel)
     }
 
     /// The files and links by reason, for a log.

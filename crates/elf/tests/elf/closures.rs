@@ -392,3 +392,15 @@ fn a_damaged_program_is_an_error_and_a_damaged_library_is_no_library() {
         Err(ClosureError::Missing { .. })
     ));
 }
+
+#[test]
+fn the_search_ends_when_it_is_cancelled() {
+    let stage = Stage::debian();
+    stage.elf("usr/bin/tool", &program(&["libc.so.6"]));
+    stage.elf("opt/dir/tool", &program(&["libc.so.6"]));
+    let cancelled = std::sync::atomic::AtomicBool::new(true);
+    for named in ["/usr/bin/tool", "/opt/dir"] {
+        let found = distil_elf::Closure::of(&stage.tree(), &[named.into()], &cancelled);
+        assert!(matches!(found, Err(ClosureError::Cancelled)), "{found:?}");
+    }
+}

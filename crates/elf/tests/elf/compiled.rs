@@ -126,7 +126,7 @@ fn the_same_libraries_as_the_loader_finds() {
         let Some(expected) = by_loader(&program) else {
             continue;
         };
-        let closure = Closure::of(&tree, &[program]).unwrap();
+        let closure = Closure::of(&tree, &[program], &std::sync::atomic::AtomicBool::new(false)).unwrap();
         for path in &expected {
             assert!(closure.members.contains_key(path), "{name}: {}", path.display());
         }

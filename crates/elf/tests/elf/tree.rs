@@ -70,7 +70,7 @@ impl Stage {
 
     pub(crate) fn closure(&self, named: &[&str]) -> Result<Closure, ClosureError> {
         let named: Vec<PathBuf> = named.iter().map(PathBuf::from).collect();
-        Closure::of(&self.tree(), &named)
+        Closure::of(&self.tree(), &named, &std::sync::atomic::AtomicBool::new(false))
     }
 
     /// The members of the closure, sorted.

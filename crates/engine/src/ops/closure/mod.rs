@@ -69,13 +69,13 @@ impl ClosureOp {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn find(&self, source: &dyn Tree) -> Result<Found, OpError> {
+    fn find(&self, source: &dyn Tree, cancel: &AtomicBool) -> Result<Found, OpError> {
         let stage = Stage::new(source);
         let mut named = Vec::new();
         for path in &self.closure.paths {
             named.extend(expand(&stage, path)?);
         }
-        let mut closure = Closure::of(source, &named).map_err(OpError::failed)?;
+        let mut closure = Closure::of(source, &named, cancel).map_err(OpError::failed)?;
         leave_out(&mut closure, &self.closure.exclude_patterns)?;
         let packages = packages::of(&stage, &closure).map_err(OpError::failed)?;
         Ok(Found { closure, packages })
@@ -216,8 +216,11 @@ impl Op for ClosureOp {
             return Ok(None);
         }
         let tree = Output::of(result).tree(&self.environment.snapshotter)?;
-        let found = Arc::new(self.find(tree.as_ref())?);
-        let digest = with_flag(ctx.cancel(), |flag| self.digest(&tree, &found, flag))?;
+        let (found, digest) = with_flag(ctx.cancel(), |flag| {
+            let found = Arc::new(self.find(tree.as_ref(), flag)?);
+            let digest = self.digest(&tree, &found, flag)?;
+            Ok((found, digest))
+        })?;
         *self.remembered() = Some(found);
         Ok(Some(digest))
     }
@@ -236,7 +239,7 @@ impl Op for ClosureOp {
         let tree = source.tree(snapshotter)?;
         let found = match self.remembered().take() {
             Some(found) if matches!(source, Output::Layers(_)) => found,
-            _ => Arc::new(self.find(tree.as_ref())?),
+            _ => with_flag(ctx.cancel(), |flag| self.find(tree.as_ref(), flag).map(Arc::new))?,
         };
         ctx.log(Stream::Stdout, found.closure.summary().to_string().as_bytes());
         let active = snapshotter.prepare(&layers).map_err(OpError::failed)?;
@@ -246,7 +249,7 @@ impl Op for ClosureOp {
         // A folder of the host may have changed since its digest was computed.
         if let (Output::Context(_), Ok(index)) = (&source, usize::try_from(self.closure.source)) {
             let digest = with_flag(ctx.cancel(), |flag| {
-                self.digest(&tree, &self.find(tree.as_ref())?, flag)
+                self.digest(&tree, &self.find(tree.as_ref(), flag)?, flag)
             })?;
             content.resize(index, None);
             content.push(Some(digest));

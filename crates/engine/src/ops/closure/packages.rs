@@ -17,7 +17,7 @@ const STATUS_D: &str = "/var/lib/dpkg/status.d";
 const MAX_STATUS: usize = 64 << 20;
 const MAX_LIST: usize = 16 << 20;
 /// Directories that a merged /usr has links for: packages may list a file by either path.
-const MERGED: [&str; 5] = ["bin", "sbin", "lib", "lib32", "lib64"];
+pub(super) const MERGED: [&str; 5] = ["bin", "sbin", "lib", "lib32", "lib64"];
 
 /// Absolute paths.
 type Members = BTreeSet<Vec<u8>>;

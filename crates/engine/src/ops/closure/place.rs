@@ -14,6 +14,7 @@ use distil_elf::closure::Reason;
 use distil_elf::{Closure, Stage};
 use distil_rootfs::{FileKind, FileMode, Node, Owner, Timestamp, TreeError};
 
+use super::packages::MERGED;
 use super::plan::{Plan, Planned};
 
 const MAX_LINKS: usize = 255;
@@ -286,10 +287,40 @@ impl Planner<'_> {
         if self.is_there_already(path, &node, &place)? {
             return self.keep(place.parent().unwrap_or(Path::new("/")));
         }
+        if let Some(same) = self.unmerged(path, &node, &place)? {
+            self.keep(same.parent().unwrap_or(Path::new("/")))?;
+            self.places.insert(path.to_owned(), same);
+            return self.put_link(place, path, path);
+        }
         let node = self.changed(path, node);
         let path = path.to_owned();
         self.plan.insert(place, Planned::Source { path, node });
         Ok(())
+    }
+
+    /// Where a destination whose `/usr` is split has the same file: `/lib/x` for `/usr/lib/x` of a stage in which
+    /// `/lib` is a link to `/usr/lib`. So no library is there twice.
+    fn unmerged(&self, path: &Path, node: &Node, place: &Path) -> Result<Option<PathBuf>, PlaceError> {
+        if node.kind != FileKind::File || self.node(place)?.is_some() {
+            return Ok(None);
+        }
+        let Some((top, rest)) = path.strip_prefix("/usr").ok().and_then(first_of) else {
+            return Ok(None);
+        };
+        let link = Path::new("/").join(top);
+        let is_merged = MERGED.iter().any(|name| top == OsStr::new(name))
+            && self
+                .placing
+                .source
+                .node(&link)?
+                .is_some_and(|node| node.kind.is_symlink())
+            && self.placing.source.trail(&link)?.real == Path::new("/usr").join(top);
+        if !is_merged {
+            return Ok(None);
+        }
+        let other = self.resolve(&self.placing.dest.join(top).join(rest))?;
+        let same = other != place && self.is_there_already(path, node, &other)?;
+        Ok(same.then_some(other))
     }
 
     /// Whether the destination has the same file or link, so that a layer need not repeat it. What was named is always
@@ -371,6 +402,15 @@ impl Planner<'_> {
         node.size = target.len() as u64;
         self.plan.insert(place, Planned::Link { target, node });
         Ok(())
+    }
+}
+
+/// The first component of a relative path, and the rest.
+fn first_of(path: &Path) -> Option<(&OsStr, &Path)> {
+    let mut parts = path.components();
+    match parts.next()? {
+        Component::Normal(first) => Some((first, parts.as_path())),
+        _ => None,
     }
 }
 

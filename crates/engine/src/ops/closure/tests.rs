@@ -3,6 +3,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use distil_elf::closure::Reason;
 use distil_elf::{Closure, Stage};
@@ -35,7 +36,7 @@ fn tree(lines: &[&str]) -> TempDir {
 fn closure(source: &TempDir, paths: &[&str]) -> Closure {
     let tree = DirTree::open(source.path()).unwrap();
     let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
-    Closure::of(&tree, &paths).unwrap()
+    Closure::of(&tree, &paths, &AtomicBool::new(false)).unwrap()
 }
 
 struct Case {
@@ -148,6 +149,36 @@ fn a_merged_usr_onto_a_split_one_keeps_the_directory_and_links_into_it() {
     let expected = [
         "/lib/libx.so.1 -> ../usr/lib/libx.so.1",
         "/usr/lib/libx.so.1 usr/lib/libx.so.1",
+    ];
+    assert_eq!(lines(&case.layer().1), expected);
+}
+
+#[test]
+fn what_a_split_usr_has_is_not_brought_twice() {
+    let mut case = Case::new(
+        &[
+            "usr/lib/libx.so.1.2",
+            "usr/lib/libx.so.1 -> libx.so.1.2",
+            "lib -> usr/lib",
+        ],
+        &["lib/libx.so.1.2", "lib/libx.so.1 -> libx.so.1.2"],
+        &["/lib/libx.so.1"],
+    );
+    let old = lines(&case.layer().1);
+    assert!(
+        old.contains(&"/usr/lib/libx.so.1.2 usr/lib/libx.so.1.2".to_owned()),
+        "{old:?}"
+    );
+    // The same bytes.
+    fs::write(case.target.path().join("lib/libx.so.1.2"), "usr/lib/libx.so.1.2").unwrap();
+    for reason in case.closure.members.values_mut() {
+        if *reason == Reason::Named {
+            *reason = Reason::Loader;
+        }
+    }
+    let expected = [
+        "/usr/lib/libx.so.1 -> libx.so.1.2",
+        "/usr/lib/libx.so.1.2 -> ../../lib/libx.so.1.2",
     ];
     assert_eq!(lines(&case.layer().1), expected);
 }
