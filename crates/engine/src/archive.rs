@@ -138,8 +138,11 @@ impl PackageArchive {
             origin: SourceOrigin::BuiltIn,
         };
         for spec in specs {
-            let debian = self.sources(spec.release.codename());
+            let mut debian = self.sources(spec.release.codename());
             sources.origin = debian.origin;
+            if !spec.debian_suites {
+                debian.sources.clear();
+            }
             let extra = spec.sources.iter().map(|extra| Source {
                 url: extra.url.clone(),
                 suite: extra.suite.clone(),

@@ -83,6 +83,7 @@ impl PackageRequest {
             release: self.release,
             architecture: self.architecture.to_owned(),
             variant: Variant::default(),
+            debian_suites: true,
             sources: Vec::new(),
             packages: self.source.packages().to_vec(),
             resolve: Resolve::Closure,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use distil_oci::{History, ImageConfig};
 
 use crate::ASSEMBLED_LABEL;
-use crate::recipe::Layout;
+use crate::recipe::{ImageSpec, Layout};
 use crate::selection::Selection;
 
 /// Label that names the sets of files that packages ship and the image lacks,
@@ -15,6 +15,10 @@ pub const EXCLUDED_LABEL: &str = "distil.base.excluded";
 /// Annotation that lists what packages depend on and the image lacks:
 /// `PACKAGE: DEPENDENCY, DEPENDENCY; PACKAGE: ...`.
 pub const OMITTED_ANNOTATION: &str = "distil.base.omitted";
+
+/// Annotation that lists what comes from elsewhere than packages, as JSON: an array of objects with
+/// `name`, `version`, `purl`, `sha256`, and `license` and `supplier` where the recipe says.
+pub const INPUTS_ANNOTATION: &str = "distil.base.inputs";
 
 /// When upstream's images say that they were made. A real date would make another
 /// image of the same packages.
@@ -88,5 +92,29 @@ pub fn manifest_annotations(selection: &Selection) -> BTreeMap<String, String> {
     if !omitted.is_empty() {
         annotations.insert(OMITTED_ANNOTATION.to_owned(), omitted.join("; "));
     }
+    if !selection.spec.inputs.is_empty() {
+        annotations.insert(INPUTS_ANNOTATION.to_owned(), inputs(&selection.spec));
+    }
     annotations
+}
+
+/// What a scanner or a list of parts has to know of archives from elsewhere.
+fn inputs(spec: &ImageSpec) -> String {
+    let described: Vec<BTreeMap<&str, String>> = spec
+        .inputs
+        .iter()
+        .map(|input| {
+            let mut all = BTreeMap::from([
+                ("name", input.name.clone()),
+                ("version", input.version.clone()),
+                ("purl", input.purl()),
+                ("sha256", input.sha256.hex()),
+            ]);
+            all.extend(input.license.clone().map(|license| ("license", license)));
+            all.extend(input.supplier.clone().map(|supplier| ("supplier", supplier)));
+            all
+        })
+        .collect();
+    // Only maps with keys that are not texts fail to serialize; there are none.
+    serde_json::to_string(&described).unwrap_or_default()
 }

@@ -31,7 +31,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use config::{EXCLUDED_LABEL, OMITTED_ANNOTATION, image_config, manifest_annotations};
+pub use config::{EXCLUDED_LABEL, INPUTS_ANNOTATION, OMITTED_ANNOTATION, image_config, manifest_annotations};
 pub use write::WrittenLayer;
 
 use packages::Package;

@@ -74,7 +74,7 @@ fn add_file(tree: &mut Tree, file: &SpecFile) -> Result<(), AssembleError> {
         gid: file.owner.gid,
         ..Meta::made(file.mode)
     };
-    let content = Content::Bytes(file.content.as_bytes().into());
+    let content = Content::Bytes(file.content.bytes());
     add_content(tree, &file.path, meta, content)
 }
 

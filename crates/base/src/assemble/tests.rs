@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::DebianRelease;
 use crate::recipe::{
-    Accounts, Exclude, ImageSpec, InputMember, Owner, Resolve, RunSettings, SpecDirectory, SpecFile,
-    SpecSymlink, UpstreamInput, UserAccount, Variant,
+    Accounts, Exclude, FileContent, ImageSpec, InputMember, Owner, Resolve, RunSettings, SpecDirectory,
+    SpecFile, SpecSymlink, UpstreamInput, UserAccount, Variant,
 };
 use crate::selection::SelectedPackage;
 
@@ -85,6 +85,7 @@ fn spec() -> ImageSpec {
         release: DebianRelease::Bookworm,
         architecture: "amd64".to_owned(),
         variant: Variant::default(),
+        debian_suites: true,
         sources: Vec::new(),
         packages: Vec::new(),
         resolve: Resolve::Listed,
@@ -381,7 +382,7 @@ fn the_recipe_wins_and_writes_through_links() {
         path: "/etc/os-release".to_owned(),
         mode: 0o644,
         owner: Owner::default(),
-        content: "new".to_owned(),
+        content: FileContent::Text("new".to_owned()),
     }];
     spec.directories = vec![SpecDirectory {
         path: "/home/nonroot".to_owned(),
@@ -445,8 +446,20 @@ fn hard_links_and_members_of_archives() {
         size: None,
         sha256: Digest::sha256(b""),
         members: vec![member(from)],
+        purl: None,
+        license: Some("MIT".to_owned()),
+        supplier: None,
     };
     world.spec().inputs = vec![input("node-v1/bin/node")];
+    let purl = "pkg:generic/node@1?checksum=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\
+        &download_url=https://example.org/node.tar";
+    let annotations = manifest_annotations(&world.selection);
+    let inputs: serde_json::Value = serde_json::from_str(&annotations[INPUTS_ANNOTATION]).unwrap();
+    assert_eq!(
+        (&inputs[0]["purl"], &inputs[0]["license"]),
+        (&purl.into(), &"MIT".into())
+    );
+    assert_eq!(inputs[0].get("supplier"), None);
     let composed = world.compose(std::slice::from_ref(&archive)).unwrap();
     let found = world.layer(&composed, 0);
     assert_eq!(found["nodejs/bin/node"], "755 0:0 0 program");
@@ -503,7 +516,7 @@ fn hard_links_to_what_is_not_there() {
         path: "/a/one".to_owned(),
         mode: 0o644,
         owner: Owner::default(),
-        content: "other".to_owned(),
+        content: FileContent::Text("other".to_owned()),
     }];
     let listed = world.only_layer();
     for (name, text) in [("a/one", " other"), ("a/two", " text"), ("b/three", " text")] {

@@ -146,6 +146,17 @@ impl Lockfile {
         self.remove_others(&folder).map_err(failed(&folder))
     }
 
+    /// Whether indexes lie in the folder beside the lockfile `path`, as the user once wanted.
+    #[must_use]
+    pub fn keeps_indexes(&self, path: &Path) -> bool {
+        let folder = folder_of(path);
+        let kept = |suite: &LockedSuite| {
+            let mut indexes = suite.indexes.iter();
+            indexes.any(|index| folder.join(suite.index_file_name(index)).is_file())
+        };
+        self.suites.iter().any(kept)
+    }
+
     /// Deletes what no suite needs; files that do not look like ours stay.
     fn remove_others(&self, folder: &Path) -> io::Result<()> {
         let mut needed: BTreeSet<String> = self.suites.iter().map(LockedSuite::file_name).collect();

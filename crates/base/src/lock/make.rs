@@ -6,8 +6,10 @@ use distil_debian::AcceptedRelease;
 use thiserror::Error;
 
 use super::{
-    LockError, LockedImage, LockedIndex, LockedInput, LockedPackage, LockedSuite, Lockfile, PackageUse,
+    LockError, LockedFile, LockedImage, LockedIndex, LockedInput, LockedPackage, LockedSuite, Lockfile,
+    PackageUse,
 };
+use crate::recipe::{FileContent, ImageSpec};
 use crate::selection::Selection;
 
 /// One image to lock.
@@ -237,6 +239,9 @@ fn image(one: &Locking<'_>) -> LockedImage {
         url: input.url.clone(),
         size: input.size,
         sha256: input.sha256,
+        purl: input.purl(),
+        license: input.license.clone(),
+        supplier: input.supplier.clone(),
     });
     let mut inputs: Vec<LockedInput> = inputs.collect();
     inputs.sort_by(|a, b| (&a.name, &a.url).cmp(&(&b.name, &b.url)));
@@ -255,6 +260,20 @@ fn image(one: &Locking<'_>) -> LockedImage {
             .collect(),
         packages: packages.collect(),
         inputs,
+        files: files(&selection.spec),
         output: None,
     }
+}
+
+/// The files of `spec` that come from beside its recipe, by path.
+pub(super) fn files(spec: &ImageSpec) -> Vec<LockedFile> {
+    let files = spec.files.iter().filter_map(|file| match &file.content {
+        FileContent::Text(_) => None,
+        FileContent::Source { source, sha256, .. } => Some(LockedFile {
+            path: file.path.clone(),
+            source: source.clone(),
+            sha256: *sha256,
+        }),
+    });
+    files.collect()
 }

@@ -56,6 +56,18 @@ pub enum LockError {
         /// Debian's name of the architecture.
         architecture: String,
     },
+    /// A file beside the recipe has other bytes than when it was locked.
+    #[error(
+        "file `{source_file}` of the recipe of `{name}` for `{architecture}` changed since it was locked; lock it again with `distil base update`"
+    )]
+    FileChanged {
+        /// Name of the image.
+        name: String,
+        /// Debian's name of the architecture.
+        architecture: String,
+        /// The file, as the recipe names it.
+        source_file: String,
+    },
     /// The image came out other than recorded.
     #[error(
         "`{name}` for `{architecture}` came out as `{actual}`, the lockfile expects `{expected}`; it was made by another version of distil, or something is not reproducible"
@@ -124,6 +136,8 @@ pub struct LockedImage {
     pub packages: Vec<PackageUse>,
     /// Archives from elsewhere, by name.
     pub inputs: Vec<LockedInput>,
+    /// Files that come from beside the recipe, by path.
+    pub files: Vec<LockedFile>,
     /// What it comes out as, once it was made.
     pub output: Option<Output>,
 }
@@ -153,6 +167,23 @@ pub struct LockedInput {
     /// Bytes, when known.
     pub size: Option<u64>,
     /// Of the file as fetched.
+    pub sha256: Digest,
+    /// Its package URL; empty in lockfiles of old.
+    pub purl: String,
+    /// Its licence, where the recipe says.
+    pub license: Option<String>,
+    /// Who publishes it, where the recipe says.
+    pub supplier: Option<String>,
+}
+
+/// A file of the image that is beside the recipe.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LockedFile {
+    /// Absolute path in the image.
+    pub path: String,
+    /// The file, as the recipe names it.
+    pub source: String,
+    /// Of its bytes.
     pub sha256: Digest,
 }
 
@@ -236,6 +267,13 @@ impl Lockfile {
         let architecture = debian_architecture(platform).unwrap_or(&spec.architecture);
         let image = self.image(&spec.name, architecture)?;
         if image.spec != spec.digest() {
+            if let Some(file) = image.changed_file(spec) {
+                return Err(LockError::FileChanged {
+                    name: image.name.clone(),
+                    architecture: image.architecture.clone(),
+                    source_file: file.source.clone(),
+                });
+            }
             return Err(LockError::RecipeChanged {
                 name: image.name.clone(),
                 architecture: image.architecture.clone(),
@@ -329,6 +367,19 @@ impl Lockfile {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+impl LockedImage {
+    /// The first file whose bytes are others in `spec`.
+    fn changed_file(&self, spec: &ImageSpec) -> Option<&LockedFile> {
+        let files = make::files(spec);
+        self.files.iter().find(|locked| {
+            let mut files = files.iter();
+            files.any(|file| {
+                (&file.path, &file.source) == (&locked.path, &locked.source) && file.sha256 != locked.sha256
+            })
+        })
     }
 }
 

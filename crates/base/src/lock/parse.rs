@@ -8,7 +8,8 @@ use toml::Spanned;
 
 use super::text::PER_PACKAGE;
 use super::{
-    LockedImage, LockedIndex, LockedInput, LockedPackage, LockedSuite, Lockfile, Output, PackageUse, VERSION,
+    LockedFile, LockedImage, LockedIndex, LockedInput, LockedPackage, LockedSuite, Lockfile, Output,
+    PackageUse, VERSION,
 };
 use crate::recipe::{Layout, Variant};
 use crate::release::DebianRelease;
@@ -74,6 +75,8 @@ struct Image {
     left_out: Vec<Spanned<String>>,
     #[serde(default)]
     input: Vec<Input>,
+    #[serde(default)]
+    file: Vec<ImageFile>,
 }
 
 #[derive(Deserialize)]
@@ -84,6 +87,19 @@ struct Input {
     version: String,
     url: String,
     size: Option<u64>,
+    #[serde(deserialize_with = "hash")]
+    sha256: Digest,
+    #[serde(default)]
+    purl: String,
+    license: Option<String>,
+    supplier: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ImageFile {
+    path: String,
+    source: String,
     #[serde(deserialize_with = "hash")]
     sha256: Digest,
 }
@@ -302,7 +318,17 @@ impl Reader<'_> {
             url: input.url,
             size: input.size,
             sha256: input.sha256,
+            purl: input.purl,
+            license: input.license,
+            supplier: input.supplier,
         });
+        let files = image.file.into_iter().map(|file| LockedFile {
+            path: file.path,
+            source: file.source,
+            sha256: file.sha256,
+        });
+        let mut files: Vec<LockedFile> = files.collect();
+        files.sort();
         let known_release = DebianRelease::from_name(image.release.get_ref());
         let release = known_release.ok_or_else(|| self.unknown(&image.release, "release of Debian"))?;
         let variant = image.variant.as_ref().map(|tag| {
@@ -326,6 +352,7 @@ impl Reader<'_> {
             suites,
             packages,
             inputs: inputs.collect(),
+            files,
             output: image.manifest.map(|manifest| Output {
                 manifest,
                 layers: image.diff_ids,

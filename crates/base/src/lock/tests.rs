@@ -37,6 +37,16 @@ fn is_read_and_written_in_one_form() {
     assert_eq!(Lockfile::parse(&turned).unwrap(), lockfile);
 }
 
+#[test]
+fn an_input_of_old_has_no_package_url() {
+    let old = WHOLE.replace("purl = \"pkg:generic/node@22.11.0\"\nlicense = \"MIT\"\n", "");
+    assert_ne!(old, WHOLE);
+    let lockfile = Lockfile::parse(&old).unwrap();
+    let input = &lockfile.images[0].inputs[0];
+    assert_eq!((input.purl.as_str(), &input.license), ("", &None));
+    assert_eq!(lockfile.to_text(), old);
+}
+
 /// What is replaced, by what, the line of the error and a part of its text.
 const WRONG: &[(&str, &str, usize, &str)] = &[
     ("version = 1\n", "", 0, "version"),

@@ -140,6 +140,16 @@ fn image_text(image: &LockedImage, names: &Names<'_>) -> String {
             table.number("size", size);
         }
         table.text("sha256", &input.sha256.hex());
+        table.optional("purl", Some(&input.purl));
+        table.optional("license", input.license.as_deref());
+        table.optional("supplier", input.supplier.as_deref());
+        text.push_str(&table.0);
+    }
+    for file in &image.files {
+        let mut table = Table::new("image.file");
+        table.text("path", &file.path);
+        table.text("source", &file.source);
+        table.text("sha256", &file.sha256.hex());
         text.push_str(&table.0);
     }
     text

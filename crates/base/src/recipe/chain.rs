@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::builtin;
 use super::compose::compose;
 use super::error::RecipeError;
-use super::fields::Section;
-use super::part::{ARCHITECTURES, Part, SourceText, Statement};
+use super::fields::{Section, all};
+use super::part::{ARCHITECTURES, ContentText, Part, Statement};
 use super::spec::{ImageSpec, Variant};
 use super::yaml::MAX_SIZE;
 use super::{Recipe, builtins};
@@ -18,6 +19,9 @@ use crate::release::DebianRelease;
 
 /// A longer chain goes round in a circle of paths that are spelled differently.
 const MAX_CHAIN: usize = 32;
+
+/// Bytes that a file which a recipe puts into the image may have: all are held in memory.
+const MAX_SOURCE: usize = 64 << 20;
 
 /// For what a chain is composed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +34,13 @@ pub struct Request<'a> {
     pub variant: Variant,
 }
 
-/// A recipe with all that it extends, and the keyrings that they name.
+/// A recipe with all that it extends, and the files beside them that they name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipeChain {
     /// The one that extends none first.
     recipes: Vec<Recipe>,
-    /// Contents of keyring files, by recipe file and the name that stands in it.
-    keyrings: BTreeMap<(String, String), Vec<u8>>,
+    /// Contents of files beside recipes, by recipe file and the name that stands in it.
+    beside: BTreeMap<(String, String), Arc<[u8]>>,
     is_builtin: bool,
 }
 
@@ -53,8 +57,8 @@ impl RecipeChain {
         RecipeChain::complete(recipe?, None)
     }
 
-    /// Reads the recipe file at `path`, those that it extends, and the keyrings
-    /// that they name, all relative to the file that names them.
+    /// Reads the recipe file at `path`, those that it extends, and the keyrings and
+    /// files that they name, all relative to the file that names them.
     ///
     /// # Errors
     /// A file that cannot be read or is no recipe.
@@ -66,12 +70,12 @@ impl RecipeChain {
     fn complete(recipe: Recipe, path: Option<&Path>) -> Result<RecipeChain, RecipeError> {
         let mut chain = RecipeChain {
             recipes: Vec::new(),
-            keyrings: BTreeMap::new(),
+            beside: BTreeMap::new(),
             is_builtin: path.is_none(),
         };
         let mut next = Some((recipe, path.map(Path::to_owned)));
         while let Some((recipe, path)) = next {
-            chain.read_keyrings(&recipe, path.as_deref())?;
+            chain.read_beside(&recipe, path.as_deref())?;
             next = parent(&recipe, path.as_deref())?;
             if let Some((parent, _)) = &next
                 && (chain.recipes.len() >= MAX_CHAIN
@@ -90,14 +94,21 @@ impl RecipeChain {
         Ok(chain)
     }
 
-    fn read_keyrings(&mut self, recipe: &Recipe, path: Option<&Path>) -> Result<(), RecipeError> {
+    /// Reads the files that `recipe` names, those of all its parts.
+    fn read_beside(&mut self, recipe: &Recipe, path: Option<&Path>) -> Result<(), RecipeError> {
         let Some(path) = path else { return Ok(()) };
+        let section = Section::top(&recipe.file);
         let mut named = Vec::new();
-        sources(&recipe.part, &mut named);
-        for source in named {
-            let bytes = read_limited(&beside(path, &source.keyring))?;
-            self.keyrings.insert((recipe.file.clone(), source.keyring), bytes);
-        }
+        files_beside(&recipe.part, &mut named);
+        let read = named.into_iter().map(|one| {
+            let file = beside(path, one.name);
+            let bytes = read_limited(&file, one.most).map_err(|source| {
+                let expected = format!("`{}` cannot be read: {source}", file.display());
+                section.inside(one.key).refuse(one.line, one.name, &expected)
+            })?;
+            Ok(((recipe.file.clone(), one.name.to_owned()), Arc::from(bytes)))
+        });
+        self.beside.extend(all(read)?);
         Ok(())
     }
 
@@ -105,10 +116,9 @@ impl RecipeChain {
         &self.recipes
     }
 
-    /// The keyring file `name` that `recipe` names.
-    pub(super) fn keyring(&self, recipe: &Recipe, name: &str) -> Option<&[u8]> {
-        let key = (recipe.file.clone(), name.to_owned());
-        self.keyrings.get(&key).map(Vec::as_slice)
+    /// The content of file `name`, which `recipe` names.
+    pub(super) fn beside(&self, recipe: &Recipe, name: &str) -> Option<&Arc<[u8]>> {
+        self.beside.get(&(recipe.file.clone(), name.to_owned()))
     }
 
     /// The recipe that was asked for.
@@ -223,13 +233,38 @@ fn unknown(section: &Section<'_>, line: usize, name: &str) -> RecipeError {
     }
 }
 
-fn sources(part: &Part, found: &mut Vec<SourceText>) {
+/// A file that a recipe names.
+struct Beside<'a> {
+    key: &'static str,
+    line: usize,
+    name: &'a str,
+    /// Bytes that it may have.
+    most: usize,
+}
+
+fn files_beside<'a>(part: &'a Part, found: &mut Vec<Beside<'a>>) {
     for statement in &part.statements {
         match statement {
-            Statement::Sources(list) => found.extend(list.iter().cloned()),
-            Statement::Releases(parts) => parts.values().for_each(|part| sources(part, found)),
-            Statement::Architectures(parts) => parts.values().for_each(|part| sources(part, found)),
-            Statement::Variants(parts) => parts.values().for_each(|part| sources(part, found)),
+            Statement::Sources(list) => found.extend(list.iter().map(|source| Beside {
+                key: "sources.keyring",
+                line: source.line,
+                name: &source.keyring,
+                most: MAX_SIZE,
+            })),
+            Statement::Files(files) => found.extend(files.iter().filter_map(|file| {
+                let ContentText::Source(name) = &file.value.content else {
+                    return None;
+                };
+                Some(Beside {
+                    key: "files.source",
+                    line: file.line,
+                    name,
+                    most: MAX_SOURCE,
+                })
+            })),
+            Statement::Releases(parts) => parts.values().for_each(|part| files_beside(part, found)),
+            Statement::Architectures(parts) => parts.values().for_each(|part| files_beside(part, found)),
+            Statement::Variants(parts) => parts.values().for_each(|part| files_beside(part, found)),
             _ => {}
         }
     }
@@ -244,7 +279,10 @@ fn beside(file: &Path, name: &str) -> PathBuf {
 
 fn read_recipe(path: &Path) -> Result<Recipe, RecipeError> {
     let file = path.display().to_string();
-    let bytes = read_limited(path)?;
+    let bytes = read_limited(path, MAX_SIZE).map_err(|source| RecipeError::Read {
+        path: file.clone(),
+        source,
+    })?;
     let text = String::from_utf8(bytes).map_err(|_| RecipeError::Syntax {
         place: Section::top(&file).place(1),
         problem: "the file is not UTF-8 text".to_owned(),
@@ -252,17 +290,18 @@ fn read_recipe(path: &Path) -> Result<Recipe, RecipeError> {
     Recipe::parse(&file, &text)
 }
 
-/// Reads at most one byte more than any recipe may have, so that a wrong path to
-/// something huge costs nothing.
-fn read_limited(path: &Path) -> Result<Vec<u8>, RecipeError> {
-    let failed = |source| RecipeError::Read {
-        path: path.display().to_string(),
-        source,
-    };
+/// Reads a file of at most `most` bytes, so that a wrong path to something huge costs nothing.
+fn read_limited(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    // A pipe would be waited for.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
     let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(failed)?;
-    file.take(MAX_SIZE as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    fs::File::open(path)?
+        .take(most as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        return Err(io::Error::other(format!("it has more than {most} bytes")));
+    }
     Ok(bytes)
 }

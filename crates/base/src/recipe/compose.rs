@@ -1,6 +1,7 @@
 //! Applying the recipes of a chain one after the other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use distil_oci::Digest;
 
@@ -9,10 +10,10 @@ use super::chain::RecipeChain;
 use super::error::{Place, RecipeError};
 use super::excludes::exclude;
 use super::fields::Lined;
-use super::part::{DerivedWord, Part, SourceText, Statement, VARIANTS, VariantWord};
+use super::part::{ContentText, DerivedWord, FileText, Part, SourceText, Statement, VARIANTS, VariantWord};
 use super::spec::{
-    Accounts, Derived, ExtraSource, ImageSpec, Layout, Resolve, RunSettings, SpecDirectory, SpecFile,
-    SpecSymlink, Variant,
+    Accounts, Derived, ExtraSource, FileContent, ImageSpec, Layout, Resolve, RunSettings, SpecDirectory,
+    SpecFile, SpecSymlink, Variant,
 };
 use crate::release::DebianRelease;
 
@@ -53,6 +54,7 @@ fn empty(chain: &RecipeChain, release: DebianRelease, architecture: &str, varian
         release,
         architecture: architecture.to_owned(),
         variant,
+        debian_suites: true,
         sources: Vec::new(),
         packages: Vec::new(),
         resolve: Resolve::Closure,
@@ -114,9 +116,8 @@ impl Composer<'_> {
                 }
                 Statement::Without(packages) => self.without(recipe, packages),
                 Statement::Users(_) | Statement::Groups(_) => self.accounts(recipe, statement),
-                Statement::Files(_) | Statement::Directories(_) | Statement::Symlinks(_) => {
-                    self.paths(recipe, statement);
-                }
+                Statement::Files(files) => self.files(recipe, files),
+                Statement::Directories(_) | Statement::Symlinks(_) => self.paths(recipe, statement),
                 other => self.set(other),
             }
         }
@@ -145,6 +146,7 @@ impl Composer<'_> {
         let spec = &mut self.spec;
         match statement {
             Statement::Packages(packages) => spec.packages.extend(packages.iter().cloned()),
+            Statement::DebianSuites(read) => spec.debian_suites = *read,
             Statement::Resolve(resolve) => spec.resolve = *resolve,
             Statement::Derived(words) => words.iter().for_each(|word| derive(&mut spec.derived, *word)),
             Statement::Inputs(inputs) => {
@@ -181,7 +183,7 @@ impl Composer<'_> {
 
     fn sources(&mut self, recipe: &Recipe, sources: &[SourceText]) {
         for source in sources {
-            let Some(keyring) = self.chain.keyring(recipe, &source.keyring) else {
+            let Some(keyring) = self.chain.beside(recipe, &source.keyring) else {
                 let problem = format!(
                     "keyring `{}` can only be read beside a recipe file",
                     source.keyring
@@ -222,16 +224,45 @@ impl Composer<'_> {
         }
     }
 
+    /// A file with its content.
+    fn file(&mut self, recipe: &Recipe, line: usize, file: &FileText) -> Option<SpecFile> {
+        let content = match &file.content {
+            ContentText::Text(text) => FileContent::Text(text.clone()),
+            ContentText::Source(source) => {
+                let Some(bytes) = self.chain.beside(recipe, source) else {
+                    let problem = format!("file `{source}` can only be read beside a recipe file");
+                    self.conflict(place(recipe, line), problem);
+                    return None;
+                };
+                FileContent::Source {
+                    source: source.clone(),
+                    sha256: Digest::sha256(bytes),
+                    bytes: Arc::clone(bytes),
+                }
+            }
+        };
+        Some(SpecFile {
+            path: file.path.clone(),
+            mode: file.mode,
+            owner: file.owner,
+            content,
+        })
+    }
+
+    fn files(&mut self, recipe: &Recipe, files: &[Lined<FileText>]) {
+        for Lined { line, value } in files {
+            if let Some(file) = self.file(recipe, *line, value) {
+                let entry = (Entry::File(file), place(recipe, *line));
+                self.paths.insert(value.path.clone(), entry);
+            }
+        }
+    }
+
     fn paths(&mut self, recipe: &Recipe, statement: &Statement) {
         let mut put = |path: &str, line: usize, entry: Entry| {
             self.paths.insert(path.to_owned(), (entry, place(recipe, line)));
         };
         match statement {
-            Statement::Files(files) => {
-                for one in files {
-                    put(&one.value.path, one.line, Entry::File(one.value.clone()));
-                }
-            }
             Statement::Directories(directories) => {
                 for one in directories {
                     put(&one.value.path, one.line, Entry::Directory(one.value.clone()));
@@ -249,6 +280,10 @@ impl Composer<'_> {
     fn finish(mut self) -> Result<ImageSpec, RecipeError> {
         self.check_paths();
         self.check_accounts();
+        if !self.spec.debian_suites && self.spec.sources.is_empty() {
+            let problem = "`debian-suites: false` leaves no suite; name others in `sources`".to_owned();
+            self.conflict(place(self.chain.recipe(), 1), problem);
+        }
         for (entry, _) in self.paths.into_values() {
             match entry {
                 Entry::File(file) => self.spec.files.push(file),

@@ -261,6 +261,11 @@ impl<'a> Fields<'a> {
         entry.map_or(self.line, |entry| entry.line)
     }
 
+    /// Whether the mapping has a key that nobody took.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.left.iter().any(|entry| entry.key == key)
+    }
+
     pub(crate) fn take(&mut self, key: &str) -> Option<Node> {
         let at = self.left.iter().position(|entry| entry.key == key)?;
         Some(self.left.remove(at).node)
@@ -288,7 +293,7 @@ impl<'a> Fields<'a> {
         key: &'static str,
         read: impl Fn(&Section<'a>, &Node) -> Result<T, RecipeError>,
     ) -> T {
-        if !self.left.iter().any(|entry| entry.key == key) {
+        if !self.has(key) {
             self.note([RecipeError::MissingKey {
                 place: self.section.place(self.line),
                 section: self.section.shown(),

@@ -19,8 +19,8 @@ pub use builtin::{Builtin, builtin_chains, builtins};
 pub use chain::{RecipeChain, Request};
 pub use error::{Place, RecipeError};
 pub use spec::{
-    Accounts, Derived, Exclude, ExtraSource, GroupAccount, ImageSpec, InputMember, Layout, Note, Owner,
-    Resolve, RunSettings, SpecDirectory, SpecFile, SpecSymlink, UpstreamInput, UserAccount, Variant,
+    Accounts, Derived, Exclude, ExtraSource, FileContent, GroupAccount, ImageSpec, InputMember, Layout, Note,
+    Owner, Resolve, RunSettings, SpecDirectory, SpecFile, SpecSymlink, UpstreamInput, UserAccount, Variant,
 };
 
 use crate::release::DebianRelease;

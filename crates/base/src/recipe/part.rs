@@ -7,16 +7,17 @@ use distil_oci::Digest;
 use super::error::RecipeError;
 use super::fields::{Fields, Lined, Section, absolute_path, all};
 use super::spec::{
-    GroupAccount, InputMember, Layout, Note, Owner, Resolve, SpecDirectory, SpecFile, SpecSymlink,
-    UpstreamInput, UserAccount,
+    GroupAccount, InputMember, Layout, Note, Owner, Resolve, SpecDirectory, SpecSymlink, UpstreamInput,
+    UserAccount,
 };
 use super::yaml::Node;
 use crate::release::DebianRelease;
 
 /// The keys of a part, in the order in which they take effect: what holds for all
 /// first, then what holds for a release, an architecture, a variant.
-pub(crate) const PART_KEYS: [&str; 25] = [
+pub(crate) const PART_KEYS: [&str; 26] = [
     "sources",
+    "debian-suites",
     "packages",
     "without",
     "resolve",
@@ -46,12 +47,14 @@ pub(crate) const PART_KEYS: [&str; 25] = [
 /// The keys of the mappings in a part.
 pub(crate) mod keys {
     pub(crate) const SOURCE: &[&str] = &["url", "suite", "components", "keyring"];
-    pub(crate) const INPUT: &[&str] = &["name", "version", "url", "size", "sha256", "members"];
+    pub(crate) const INPUT: &[&str] = &[
+        "name", "version", "url", "size", "sha256", "members", "purl", "license", "supplier",
+    ];
     pub(crate) const MEMBER: &[&str] = &["from", "to", "mode"];
     pub(crate) const ACCOUNTS: &[&str] = &["users", "groups"];
     pub(crate) const USER: &[&str] = &["name", "uid", "gid", "comment", "home", "shell"];
     pub(crate) const GROUP: &[&str] = &["name", "gid", "members"];
-    pub(crate) const FILE: &[&str] = &["path", "mode", "uid", "gid", "content"];
+    pub(crate) const FILE: &[&str] = &["path", "mode", "uid", "gid", "content", "source"];
     pub(crate) const DIRECTORY: &[&str] = &["path", "mode", "uid", "gid"];
     pub(crate) const NOTE: &[&str] = &["what", "why"];
 }
@@ -82,6 +85,9 @@ pub(crate) const RESOLVE: [(&str, Resolve); 2] = [("closure", Resolve::Closure),
 pub(crate) const LAYOUT: [(&str, Layout); 2] =
     [("merged", Layout::Merged), ("per-package", Layout::PerPackage)];
 
+/// Yes or no.
+const BOOLEAN: [(&str, bool); 2] = [("true", true), ("false", false)];
+
 /// The keys of `variants`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum VariantWord {
@@ -110,10 +116,28 @@ pub(crate) struct SourceText {
     pub(crate) keyring: String,
 }
 
+/// A file as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileText {
+    pub(crate) path: String,
+    pub(crate) mode: u32,
+    pub(crate) owner: Owner,
+    pub(crate) content: ContentText,
+}
+
+/// Where its content is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ContentText {
+    Text(String),
+    /// In the file of this name, beside the recipe.
+    Source(String),
+}
+
 /// One key of a recipe with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Statement {
     Sources(Vec<SourceText>),
+    DebianSuites(bool),
     Packages(Vec<String>),
     Without(Vec<Lined<String>>),
     Resolve(Resolve),
@@ -121,7 +145,7 @@ pub(crate) enum Statement {
     Inputs(Vec<UpstreamInput>),
     Users(Vec<Lined<UserAccount>>),
     Groups(Vec<Lined<GroupAccount>>),
-    Files(Vec<Lined<SpecFile>>),
+    Files(Vec<Lined<FileText>>),
     Directories(Vec<Lined<SpecDirectory>>),
     Symlinks(Vec<Lined<SpecSymlink>>),
     Excludes(Vec<String>),
@@ -177,6 +201,7 @@ fn read(
     let section = &section.inside(key);
     let statement = match key {
         "sources" => Statement::Sources(section.list(node, source)?),
+        "debian-suites" => Statement::DebianSuites(section.word(node, &BOOLEAN)?),
         "packages" => Statement::Packages(section.list(node, package)?),
         "without" => Statement::Without(section.lined(node, package)?),
         "resolve" => Statement::Resolve(section.word(node, &RESOLVE)?),
@@ -196,7 +221,7 @@ fn read(
         "annotations" => Statement::Annotations(section.texts_by_name(node)?),
         "notes" => Statement::Notes(section.list(node, note)?),
         "differs" => Statement::Differs(section.text(node)?),
-        "merged-usr" => Statement::MergedUsr(section.word(node, &[("true", true), ("false", false)])?),
+        "merged-usr" => Statement::MergedUsr(section.word(node, &BOOLEAN)?),
         "layout" => Statement::Layout(section.word(node, &LAYOUT)?),
         "releases" => Statement::Releases(parts(section, node, &release_words())?),
         "architectures" => Statement::Architectures(parts(section, node, &ARCHITECTURES)?),
@@ -312,8 +337,25 @@ fn input(section: &Section<'_>, node: &Node) -> Result<UpstreamInput, RecipeErro
             // Then `finish` fails.
             .unwrap_or(Digest::from_bytes([0; 32])),
         members: fields.required("members", |section, node| section.list(node, member)),
+        purl: fields.optional("purl", |section, node| {
+            let purl = one_line(section, node)?;
+            match purl.starts_with("pkg:") && !purl.contains(' ') {
+                true => Ok(purl),
+                false => Err(section.wrong(node, "a package URL: `pkg:TYPE/NAME@VERSION`")),
+            }
+        }),
+        license: fields.optional("license", one_line),
+        supplier: fields.optional("supplier", one_line),
     };
     fields.finish(keys::INPUT, input)
+}
+
+fn one_line(section: &Section<'_>, node: &Node) -> Result<String, RecipeError> {
+    let text = section.text(node)?;
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err(section.wrong(node, "a text of one line"));
+    }
+    Ok(text)
 }
 
 fn member(section: &Section<'_>, node: &Node) -> Result<InputMember, RecipeError> {
@@ -400,15 +442,35 @@ fn owner(fields: &mut Fields<'_>) -> Owner {
     Owner { uid, gid }
 }
 
-fn file(section: &Section<'_>, node: &Node) -> Result<SpecFile, RecipeError> {
+fn file(section: &Section<'_>, node: &Node) -> Result<FileText, RecipeError> {
     let mut fields = Fields::of(section, node)?;
-    let file = SpecFile {
+    let (has_content, has_source) = (fields.has("content"), fields.has("source"));
+    if has_content && has_source {
+        let line = fields.line_of("source");
+        fields.note([section.refuse(line, "source", "a file has `content` or `source`, not both")]);
+        fields.take("content");
+    }
+    let content = if has_source {
+        ContentText::Source(fields.required("source", file_name))
+    } else {
+        ContentText::Text(fields.required("content", Section::text))
+    };
+    let file = FileText {
         path: fields.required("path", absolute_path),
         mode: fields.optional("mode", Section::mode).unwrap_or(0o644),
         owner: owner(&mut fields),
-        content: fields.required("content", Section::text),
+        content,
     };
     fields.finish(keys::FILE, file)
+}
+
+/// A file beside the recipe.
+fn file_name(section: &Section<'_>, node: &Node) -> Result<String, RecipeError> {
+    let name = section.text(node)?;
+    if name.is_empty() || name.contains('\0') {
+        return Err(section.wrong(node, "the path of a file, from the folder of the recipe"));
+    }
+    Ok(name)
 }
 
 fn directory(section: &Section<'_>, node: &Node) -> Result<SpecDirectory, RecipeError> {

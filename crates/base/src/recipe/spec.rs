@@ -1,6 +1,7 @@
 //! A recipe composed for one image: what selecting packages and assembling read.
 
 use std::fmt;
+use std::sync::Arc;
 
 use distil_oci::Digest;
 use serde::Serialize;
@@ -145,6 +146,45 @@ pub struct UpstreamInput {
     pub sha256: Digest,
     /// What is taken from it; all else is left.
     pub members: Vec<InputMember>,
+    /// How registers of packages and of vulnerabilities call it; see [`UpstreamInput::purl`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purl: Option<String>,
+    /// Its licence, as an SPDX expression: `MIT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// Who publishes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supplier: Option<String>,
+}
+
+impl UpstreamInput {
+    /// Its package URL: the recipe's, else one of type `generic` with the address and the sha256
+    /// (<https://github.com/package-url/purl-spec>).
+    #[must_use]
+    pub fn purl(&self) -> String {
+        self.purl.clone().unwrap_or_else(|| {
+            format!(
+                "pkg:generic/{}@{}?checksum=sha256:{}&download_url={}",
+                encoded(&self.name, b""),
+                encoded(&self.version, b":"),
+                self.sha256.hex(),
+                encoded(&self.url, b":/"),
+            )
+        })
+    }
+}
+
+/// `text` as a part of a package URL; `plain` stays as it is, too.
+fn encoded(text: &str, plain: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || plain.contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 /// A file of an [`UpstreamInput`].
@@ -214,7 +254,37 @@ pub struct SpecFile {
     /// Owner.
     pub owner: Owner,
     /// Content.
-    pub content: String,
+    pub content: FileContent,
+}
+
+/// What is in a [`SpecFile`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(untagged)]
+pub enum FileContent {
+    /// The recipe has it.
+    Text(String),
+    /// A file beside the recipe has it.
+    Source {
+        /// The file, as the recipe names it.
+        #[serde(skip)]
+        source: String,
+        /// Of its bytes.
+        sha256: Digest,
+        /// Its bytes, when it was read with the recipe.
+        #[serde(skip)]
+        bytes: Arc<[u8]>,
+    },
+}
+
+impl FileContent {
+    /// The bytes of the file.
+    #[must_use]
+    pub fn bytes(&self) -> Arc<[u8]> {
+        match self {
+            FileContent::Text(text) => text.as_bytes().into(),
+            FileContent::Source { bytes, .. } => Arc::clone(bytes),
+        }
+    }
 }
 
 /// A directory that the recipe makes, or whose mode and owner it sets.
@@ -310,7 +380,10 @@ pub struct ImageSpec {
     pub architecture: String,
     /// Variant.
     pub variant: Variant,
-    /// Suites beside those of the release.
+    /// Whether Debian's suites of the release are read.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub debian_suites: bool,
+    /// Suites beside those of the release, or in their place.
     pub sources: Vec<ExtraSource>,
     /// Packages to unpack, sorted, each once.
     pub packages: Vec<String>,

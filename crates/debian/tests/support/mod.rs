@@ -224,17 +224,25 @@ fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
             if made.insert(parent.to_owned()) {
                 let mut header = tar::Header::new_gnu();
                 header.set_entry_type(tar::EntryType::Directory);
-                header.set_mode(0o755);
+                root(&mut header, 0o755);
                 header.set_size(0);
                 let path = format!("./{}/", parent.display());
                 tar.append_data(&mut header, path, &[][..]).unwrap();
             }
         }
         let mut header = tar::Header::new_gnu();
-        header.set_mode(0o644);
+        root(&mut header, 0o644);
         header.set_size(content.len() as u64);
         tar.append_data(&mut header, format!("./{path}"), *content)
             .unwrap();
     }
     tar.into_inner().unwrap().finish().unwrap()
+}
+
+/// Owner, mode and time of what packages ship.
+fn root(header: &mut tar::Header, mode: u32) {
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
 }

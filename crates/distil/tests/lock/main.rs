@@ -3,9 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by a panic")]
 
-#[path = "../../../debian/tests/support/server.rs"]
-#[allow(dead_code, reason = "a part of it is used")]
-mod server;
+mod own_suite;
+#[path = "../../../debian/tests/support/mod.rs"]
+mod support;
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use distil_debian::{ArchiveSources, FetchRequest, Fetcher, parse_apt_sources};
 use distil_fetch::{Client, ClientConfig};
-use server::{Answer, Server};
+use support::server::{Answer, Server};
 
 const RECIPE: &str = "name: tiny\ndescription: test\nruns: nothing\nextends: static\nrelease: bookworm\n";
 

@@ -10,79 +10,94 @@ fn error(text: &str) -> String {
     Recipe::parse("my.yaml", text).unwrap_err().to_string()
 }
 
+/// A recipe, and a part of what is said of it.
+const WRONG: &[(&str, &str)] = &[
+    (
+        "name: x\npakages: [libc6]\n",
+        "my.yaml:2: unknown key `pakages` in the recipe; did you mean `packages`?",
+    ),
+    (
+        "name: x\nvariants:\n  debug:\n    usr: root\n",
+        "my.yaml:4: unknown key `usr` in `variants.debug`; did you mean `user`?",
+    ),
+    (
+        "name: x\naccounts:\n  users:\n    - name: a\n",
+        "my.yaml:4: `accounts.users` has no `uid`",
+    ),
+    ("packages: [a]\n", "my.yaml:1: the recipe has no `name`"),
+    (
+        "name: x\nresolve: closur\n",
+        "my.yaml:2: `resolve` cannot be `closur`: did you mean `closure`?",
+    ),
+    ("name: x\nexcludes: [docs]\n", "did you mean `doc`?"),
+    (
+        "name: x\npackages:\n  - libc6=2.36\n",
+        "my.yaml:3: `packages` cannot be `libc6=2.36`: expected the name of a package",
+    ),
+    (
+        "name: x\npackages: libc6\n",
+        "my.yaml:2: `packages` cannot be `libc6`: expected a list",
+    ),
+    ("name: x\nname: y\n", "my.yaml:2: key `name` stands here twice"),
+    (
+        "name: x\nreleases:\n  bullseye: {}\n",
+        "my.yaml:3: unknown key `bullseye` in `releases`",
+    ),
+    (
+        "name: x\nreleases:\n  trixie: {}\n  13: {}\n",
+        "under another name already",
+    ),
+    (
+        "name: x\nsymlinks:\n  usr/bin/a: b\n",
+        "my.yaml:3: `symlinks` cannot be `usr/bin/a`: expected an absolute path",
+    ),
+    (
+        "name: x\nfiles:\n  - {path: /a/../b, content: c}\n",
+        "my.yaml:3: `files.path` cannot be `/a/../b`",
+    ),
+    (
+        "name: x\nfiles:\n  - {path: /a, mode: 999, content: c}\n",
+        "expected permission bits in octal",
+    ),
+    (
+        "name: x\ninputs:\n  - {name: n, version: 1, url: 'ftp://x', sha256: a, members: []}\n",
+        "expected an http, https or file URL",
+    ),
+    (
+        "name: x\naccounts:\n  users: [{name: 'a:b', uid: 1}]\n",
+        "a text without colon",
+    ),
+    (
+        "name: x\naccounts:\n  users: [{name: a, uid: 4294967295}]\n",
+        "a number from 0",
+    ),
+    (
+        "name: x\nuser:\n",
+        "my.yaml:2: `user` cannot be ``: expected a text",
+    ),
+    (
+        "name: x\nfiles:\n  - {path: /a, content: b, source: c}\n",
+        "my.yaml:3: `files` cannot be `source`: a file has `content` or `source`, not both",
+    ),
+    (
+        "name: x\nfiles: [{path: /a, source: ''}]\n",
+        "`files.source` cannot be ``: expected the path of a file",
+    ),
+    (
+        "name: x\ninputs: [{name: n, version: 1, url: 'http://x', sha256: a, members: [], purl: n}]\n",
+        "`inputs.purl` cannot be `n`: expected a package URL",
+    ),
+    ("name: [x\n", "my.yaml:2: "),
+    ("name: &a x\n", "my.yaml:1: anchors, aliases and tags"),
+    ("name: x\n---\nname: y\n", "a recipe is one document"),
+    ("", "my.yaml:1: the file is empty"),
+    ("- a\n", "expected a mapping"),
+    ("name: X\n", "my.yaml:1: `name` cannot be `X`"),
+];
+
 #[test]
 fn says_where_and_what() {
-    for (text, expected) in [
-        (
-            "name: x\npakages: [libc6]\n",
-            "my.yaml:2: unknown key `pakages` in the recipe; did you mean `packages`?",
-        ),
-        (
-            "name: x\nvariants:\n  debug:\n    usr: root\n",
-            "my.yaml:4: unknown key `usr` in `variants.debug`; did you mean `user`?",
-        ),
-        (
-            "name: x\naccounts:\n  users:\n    - name: a\n",
-            "my.yaml:4: `accounts.users` has no `uid`",
-        ),
-        ("packages: [a]\n", "my.yaml:1: the recipe has no `name`"),
-        (
-            "name: x\nresolve: closur\n",
-            "my.yaml:2: `resolve` cannot be `closur`: did you mean `closure`?",
-        ),
-        ("name: x\nexcludes: [docs]\n", "did you mean `doc`?"),
-        (
-            "name: x\npackages:\n  - libc6=2.36\n",
-            "my.yaml:3: `packages` cannot be `libc6=2.36`: expected the name of a package",
-        ),
-        (
-            "name: x\npackages: libc6\n",
-            "my.yaml:2: `packages` cannot be `libc6`: expected a list",
-        ),
-        ("name: x\nname: y\n", "my.yaml:2: key `name` stands here twice"),
-        (
-            "name: x\nreleases:\n  bullseye: {}\n",
-            "my.yaml:3: unknown key `bullseye` in `releases`",
-        ),
-        (
-            "name: x\nreleases:\n  trixie: {}\n  13: {}\n",
-            "under another name already",
-        ),
-        (
-            "name: x\nsymlinks:\n  usr/bin/a: b\n",
-            "my.yaml:3: `symlinks` cannot be `usr/bin/a`: expected an absolute path",
-        ),
-        (
-            "name: x\nfiles:\n  - {path: /a/../b, content: c}\n",
-            "my.yaml:3: `files.path` cannot be `/a/../b`",
-        ),
-        (
-            "name: x\nfiles:\n  - {path: /a, mode: 999, content: c}\n",
-            "expected permission bits in octal",
-        ),
-        (
-            "name: x\ninputs:\n  - {name: n, version: 1, url: 'ftp://x', sha256: a, members: []}\n",
-            "expected an http, https or file URL",
-        ),
-        (
-            "name: x\naccounts:\n  users: [{name: 'a:b', uid: 1}]\n",
-            "a text without colon",
-        ),
-        (
-            "name: x\naccounts:\n  users: [{name: a, uid: 4294967295}]\n",
-            "a number from 0",
-        ),
-        (
-            "name: x\nuser:\n",
-            "my.yaml:2: `user` cannot be ``: expected a text",
-        ),
-        ("name: [x\n", "my.yaml:2: "),
-        ("name: &a x\n", "my.yaml:1: anchors, aliases and tags"),
-        ("name: x\n---\nname: y\n", "a recipe is one document"),
-        ("", "my.yaml:1: the file is empty"),
-        ("- a\n", "expected a mapping"),
-        ("name: X\n", "my.yaml:1: `name` cannot be `X`"),
-    ] {
+    for (text, expected) in WRONG {
         let found = error(text);
         assert!(
             found.contains(expected),
@@ -108,8 +123,8 @@ fn all_faults_are_told_in_one_run() {
         "my.yaml:5: `packages` cannot be `a`",
         "my.yaml:5: `packages` cannot be `libc6=1`",
         "my.yaml:5: `packages` cannot be `B`",
-        "my.yaml:7: `files.path` cannot be `a`",
         "my.yaml:7: `files` has no `content`",
+        "my.yaml:7: `files.path` cannot be `a`",
         "my.yaml:7: unknown key `mod` in `files`; did you mean `mode`?",
         "my.yaml:8: `files.uid` cannot be `-1`",
         "my.yaml:9: `symlinks` cannot be `a`",
@@ -252,6 +267,89 @@ fn users_recipes_add_to_built_in_ones() {
     assert_eq!((spec.run.cmd.len(), spec.resolve), (0, Resolve::Closure));
     assert_eq!(spec.sources[0].url, "https://apt.example/debian");
     assert_eq!(spec.sources[0].keyring, b"key");
+}
+
+#[test]
+fn files_come_from_beside_the_recipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("sub")).unwrap();
+    fs::write(at("tool"), [0, 159, 146, 150]).unwrap();
+    let recipe = |text: &str| {
+        fs::write(at("sub/a.yaml"), format!("name: a\nfiles:\n{text}")).unwrap();
+        RecipeChain::open(&at("sub/a.yaml"))
+    };
+    let request = Request {
+        release: None,
+        architecture: "amd64",
+        variant: Variant::default(),
+    };
+    let file = "  - {path: /tool, source: ../tool, mode: 0755}\n";
+    let spec = recipe(file).unwrap().compose(&request).unwrap();
+    assert_eq!(*spec.files[0].content.bytes(), [0, 159, 146, 150]);
+    let digest = spec.digest();
+    fs::write(at("tool"), "other").unwrap();
+    let spec = recipe(file).unwrap().compose(&request).unwrap();
+    assert_ne!(spec.digest(), digest);
+
+    fs::File::create(at("huge"))
+        .unwrap()
+        .set_len((64 << 20) + 1)
+        .unwrap();
+    let error =
+        recipe("  - {path: /a, source: none}\n  - {path: /b, source: .}\n  - {path: /c, source: ../huge}\n");
+    let error = error.unwrap_err().to_string();
+    let expected = [
+        (3, "none", "No such file"),
+        (4, ".", "it is not a regular file"),
+        (5, "../huge", "it has more than 67108864 bytes"),
+    ];
+    for (found, (line, name, why)) in error.lines().zip(expected) {
+        assert!(
+            found.contains(&format!("a.yaml:{line}: `files.source` cannot be `{name}`")),
+            "{found}"
+        );
+        assert!(found.contains(why), "{found}");
+    }
+    assert_eq!(error.lines().count(), 3, "{error}");
+}
+
+#[test]
+fn suites_may_be_the_recipes_own_alone() {
+    let error = compose(&[("a.yaml", "name: a\ndebian-suites: false\n")]);
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("leaves no suite; name others in `sources`"),
+        "{error}"
+    );
+    let own = "name: a\ndebian-suites: false\n\
+        sources: [{url: 'https://apt.example/debian', suite: s, keyring: key.asc}]\n";
+    let spec = compose(&[("a.yaml", own), ("key.asc", "key")]).unwrap();
+    assert!(!spec.debian_suites);
+}
+
+#[test]
+fn what_comes_from_elsewhere_has_a_package_url() {
+    let input = |purl: &str| {
+        let text = format!(
+            "name: a\ninputs:\n  - {{name: my tool, version: '1:2', url: 'https://x.example/a?b=c', \
+             sha256: {}, members: [], license: MIT, supplier: Us, {purl}}}\n",
+            "ab".repeat(32)
+        );
+        let spec = compose(&[("a.yaml", &text)]).unwrap();
+        spec.inputs[0].clone()
+    };
+    let found = input("size: 1");
+    let expected = format!(
+        "pkg:generic/my%20tool@1:2?checksum=sha256:{}&download_url=https://x.example/a%3Fb%3Dc",
+        "ab".repeat(32)
+    );
+    assert_eq!(found.purl(), expected);
+    assert_eq!(
+        (found.license.as_deref(), found.supplier.as_deref()),
+        (Some("MIT"), Some("Us"))
+    );
+    assert_eq!(input("purl: 'pkg:npm/x@1'").purl(), "pkg:npm/x@1");
 }
 
 proptest! {

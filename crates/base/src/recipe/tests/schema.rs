@@ -91,6 +91,8 @@ fn the_schema_refuses_what_the_parser_refuses() {
         "name: x\nresolve: all",
         "name: x\nfiles: [{path: /a}]",
         "name: x\nfiles: [{path: a, content: b}]",
+        "name: x\nfiles: [{path: /a, source: ''}, {path: /b}]",
+        "name: x\ndebian-suites: maybe",
         "name: x\nvariants: {tiny: {}}",
         "name: x\nexcludes: [docs]",
         "name: x\npackages: libc6",

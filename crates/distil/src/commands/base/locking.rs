@@ -192,6 +192,7 @@ impl<'a> Maker<'a> {
             let together = |other: &ImageSpec| {
                 other.release == spec.release
                     && other.architecture == spec.architecture
+                    && other.debian_suites == spec.debian_suites
                     && other.sources == spec.sources
             };
             let group: Vec<usize> = (first..wanted.len())

@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Write};
 
 use clap::Args;
-use distil_base::recipe::{ImageSpec, Resolve};
+use distil_base::recipe::{FileContent, ImageSpec, Resolve};
 
 use super::target::{Target, TargetArgs};
 use crate::error::CliError;
@@ -54,6 +54,9 @@ fn text(out: &mut dyn Write, target: &Target) -> std::io::Result<()> {
     line(out, "release", spec.release.codename())?;
     line(out, "platform", &target.platform.to_string())?;
     line(out, "differs", spec.differs.as_deref().unwrap_or_default())?;
+    if !spec.debian_suites {
+        line(out, "debian suites", "none")?;
+    }
     for source in &spec.sources {
         let components = source.components.join(" ");
         line(
@@ -103,10 +106,12 @@ fn text(out: &mut dyn Write, target: &Target) -> std::io::Result<()> {
 }
 
 fn paths(out: &mut dyn Write, spec: &ImageSpec) -> std::io::Result<()> {
-    let files = spec
-        .files
-        .iter()
-        .map(|one| format!("{:04o} {}", one.mode, one.path));
+    let files = spec.files.iter().map(|one| match &one.content {
+        FileContent::Text(_) => format!("{:04o} {}", one.mode, one.path),
+        FileContent::Source { source, sha256, .. } => {
+            format!("{:04o} {} from {source}, {sha256}", one.mode, one.path)
+        }
+    });
     let directories = spec.directories.iter().map(|one| {
         let owner = format!("{}:{}", one.owner.uid, one.owner.gid);
         format!("{:04o} {}/ {owner}", one.mode, one.path)

@@ -56,7 +56,8 @@ pub(crate) fn update(session: &Session, args: &UpdateArgs) -> Result<(), CliErro
         session.need_owners()?;
     }
     let mut maker = Maker::open(session, &args.archive)?;
-    let made = maker.choose(&wanted, Some(&old), args.kept.keep_indexes)?;
+    let keep_indexes = args.kept.keep_indexes || old.keeps_indexes(&args.lockfile);
+    let made = maker.choose(&wanted, Some(&old), keep_indexes)?;
     let changes = old.changes(&made.lockfile);
     let complete = !args.kept.digests || old.images.iter().all(|image| image.output.is_some());
     if !changes.is_empty() || !complete || args.kept.keep_indexes {
