@@ -5,6 +5,7 @@
 //! [`Inventory`] is what package records in that tree say. A [`Finding`] is one thing that a check has to say
 //! about an image.
 
+mod additions;
 mod changes;
 mod error;
 mod finding;
@@ -22,6 +23,7 @@ pub mod rules;
 mod testing;
 mod view;
 
+pub use additions::{Addition, largest_additions};
 pub use changes::{Change, ChangeKind, changes, layer_changes};
 pub use error::AuditError;
 pub use finding::{Finding, Severity};

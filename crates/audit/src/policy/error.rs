@@ -17,7 +17,7 @@ pub enum PolicyError {
         excerpt: Excerpt,
     },
     /// No built-in policy has the name, and there is no such file.
-    #[error("there is no policy `{name}`{}; `distroless` is built in, others are files", meant(nearest.as_deref()))]
+    #[error("there is no policy `{name}`{} (`distroless` is built in, others are files)", meant(nearest.as_deref()))]
     Unknown {
         /// What was asked for.
         name: String,

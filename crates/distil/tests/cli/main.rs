@@ -7,6 +7,7 @@
     reason = "tests: a panic is how they fail"
 )]
 
+mod audit;
 mod builds;
 mod checks;
 mod images;

@@ -7,10 +7,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use distil_audit::origin::Origins;
+use distil_audit::origin::{Origins, Step};
 use distil_audit::policy::{Policy, PolicyError, Verdict};
 use distil_audit::rules::{self, RULES};
-use distil_audit::{Finding, ImageView, Inventory, Severity, printable_path};
+use distil_audit::{Finding, ImageView, Instruction, Inventory, Severity, printable_path};
 use serde_json::{Value, json};
 
 use crate::error::CliError;
@@ -134,7 +134,7 @@ pub(crate) struct Source {
     pub(crate) stage: String,
     pub(crate) path: PathBuf,
     /// The instruction that made it there, and its lines in the Dockerfile.
-    pub(crate) instruction: Option<String>,
+    pub(crate) instruction: Option<Instruction>,
     pub(crate) lines: Option<(u32, u32)>,
 }
 
@@ -159,9 +159,14 @@ impl Report {
         Some(Source {
             stage: place.stage.to_owned(),
             path: place.path.clone(),
-            instruction: place.step.map(|step| step.instruction().to_string()),
+            instruction: place.step.map(Step::instruction),
             lines: place.step.and_then(|step| step.lines),
         })
+    }
+
+    /// The stage whose instruction made the layer of a finding, where the build has several.
+    pub(crate) fn stage(&self, finding: &Finding) -> Option<&str> {
+        self.origins.as_ref()?.layer(finding.layer?)?.stage()
     }
 
     /// First and last line of the instruction that made the layer of a finding.

@@ -81,21 +81,12 @@ fn place(finding: &Finding, report: &Report) -> String {
     if let Some(source) = report.source(finding) {
         let made = source
             .instruction
-            .map(|text| format!(": {}", printable_text(&short(&text))))
+            .map(|made| format!(": {}", one_line(&made, 60)))
             .unwrap_or_default();
         let (stage, path) = (printable_text(&source.stage), printable_path(&source.path));
         text = format!("{text} (from `{stage}` {path}{made})");
     }
     text
-}
-
-fn short(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let line = words.join(" ");
-    match line.chars().count() > 60 {
-        true => line.chars().take(59).chain(['…']).collect(),
-        false => line,
-    }
 }
 
 fn accepted(allowed: &Allowed) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 mod call;
 mod checks;
+mod gates;
 mod outline;
 mod output;
 pub(crate) mod report;
@@ -152,6 +153,12 @@ pub(crate) struct OutputArgs {
     /// Write facts about the build to a file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
+    /// Fail when the image does not pass a policy: `distroless`, or a policy file
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) audit: Option<String>,
+    /// Fail when the files of the image have more bytes, such as 50MB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<String>,
 }
 
 /// Values of `--progress`.
@@ -183,6 +190,7 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
         .iter()
         .map(|tag| image_name(tag))
         .collect::<Result<Vec<_>, _>>()?;
+    let gates = gates::Gates::new(&args.output)?;
     let mut request = request(session, &args.input)?;
     if let Some(path) = &args.output.iidfile {
         // Should the build fail, the ID of an earlier one must not be taken for its own.
@@ -190,7 +198,7 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
     }
     // An ordinary user first looks at the cache alone: a build that is cached needs no namespace.
     let ordinary = distil_sandbox::userns::needed();
-    let first_look = ordinary && !outputs.iter().any(Output::reads_files);
+    let first_look = ordinary && !gates.reads_files() && !outputs.iter().any(Output::reads_files);
     if ordinary && !first_look {
         request.stdin.rewind()?;
         return Err(session.enter_namespace());
@@ -230,6 +238,7 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
                 args,
                 names: &names,
                 result: &result,
+                gates: &gates,
             }
             .write(&outputs, &recorder);
             recorder.finish();

@@ -131,7 +131,8 @@ impl Recorder {
         status.completed = Some(SystemTime::now());
         status.error = result.as_ref().err().map(|error| match error.is_silent() {
             true => "standard output was closed".to_owned(),
-            false => error.to_string(),
+            // The whole is said at the end.
+            false => error.to_string().lines().next().unwrap_or_default().to_owned(),
         });
         self.event(ProgressEvent::Vertex(status));
         result

@@ -15,6 +15,7 @@ use distil_store::LayerId;
 use serde_json::json;
 
 use super::BuildArgs;
+use super::gates::Gates;
 use super::output::{Destination, Output};
 use super::report::{Recorder, StepReport};
 use crate::error::{CliError, archive_error, chain};
@@ -27,6 +28,7 @@ pub(super) struct Results<'a> {
     pub(super) args: &'a BuildArgs,
     pub(super) names: &'a [Reference],
     pub(super) result: &'a BuildResult,
+    pub(super) gates: &'a Gates,
 }
 
 /// An image that was made.
@@ -48,8 +50,9 @@ pub(super) struct Summary {
 }
 
 impl Results<'_> {
-    /// Writes every output.
+    /// Writes every output, unless the image does not pass what was asked of it.
     pub(super) fn write(&self, outputs: &[Output], recorder: &Recorder) -> Result<Summary, CliError> {
+        self.gates.check(self, recorder)?;
         let mut summary = Summary {
             image: None,
             stored: outputs
@@ -88,7 +91,7 @@ impl Results<'_> {
         Ok(summary)
     }
 
-    fn plan(&self, rewrite: Option<bool>, names: &[Reference]) -> ImagePlan {
+    pub(super) fn plan(&self, rewrite: Option<bool>, names: &[Reference]) -> ImagePlan {
         let result = self.result;
         let layers = result.layers.iter().enumerate().map(|(at, id)| PlannedLayer {
             id: *id,
@@ -130,7 +133,7 @@ impl Results<'_> {
     }
 
     /// Tells beside the image where its files come from.
-    fn record_origins(&self, image: &Digest) -> Result<(), CliError> {
+    pub(super) fn record_origins(&self, image: &Digest) -> Result<(), CliError> {
         let recorded = self.engine.record_origins(self.result, image);
         recorded.map_err(|error| CliError::failed(chain(&error)))
     }
