@@ -90,6 +90,8 @@ pub(crate) enum Command {
     Images(commands::images::ImagesArgs),
     /// Run a program in a new container from an image
     Run(Box<commands::run::RunArgs>),
+    /// Open a shell in the files of an image, with tools that it lacks
+    Debug(Box<commands::debug::DebugArgs>),
     /// Show the history of an image
     History(commands::history::HistoryArgs),
     /// Show everything known about images

@@ -63,6 +63,7 @@ fn dispatch(session: &Session, command: &Command) -> Result<(), CliError> {
             commands::images::images(session, args)
         }
         Command::Run(args) => commands::run::run(session, args),
+        Command::Debug(args) => commands::debug::debug(session, args),
         Command::History(args) | Command::Image(ImageCommand::History(args)) => {
             commands::history::history(session, args)
         }

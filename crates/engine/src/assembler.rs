@@ -2,12 +2,14 @@
 
 use distil_base::debian_image::DebianImage;
 use distil_base::names::{self, DistrolessImage};
+use distil_base::recipe::ImageSpec;
 use distil_oci::{Platform, Reference};
 use distil_sources::{Assembled, Assembler, Coverage, ImageError, Transfer};
 
 use crate::archive::Problem;
 use crate::assemble::DebianAssembler;
 use crate::bases::{BaseMaker, BaseRequest, select_now};
+use crate::toolbox;
 
 /// Assembles what is covered by a recipe: `debian:*`, `gcr.io/distroless/*` and `distil/*`.
 pub(crate) struct BaseAssembler {
@@ -36,6 +38,7 @@ impl Assembler for BaseAssembler {
     ) -> Result<Assembled, ImageError> {
         match DistrolessImage::from_reference(reference) {
             Some(image) => self.distroless(reference, &image, platform, report),
+            None if toolbox::is_default(reference) => self.toolbox(reference, platform, report),
             None => self.debian.assemble(reference, platform, report),
         }
     }
@@ -50,14 +53,35 @@ impl BaseAssembler {
         platform: &Platform,
         report: &(dyn Fn(Transfer) + Sync),
     ) -> Result<Assembled, ImageError> {
-        let failed = |detail: String| ImageError::Assemble {
-            name: reference.to_string(),
-            detail,
-        };
         let platform = image.platform(platform);
-        let spec = image.spec(&platform).map_err(|error| failed(error.to_string()))?;
+        let spec = image
+            .spec(&platform)
+            .map_err(|error| failed(reference, error.to_string()))?;
+        self.make(reference, &spec, &platform, report)
+    }
+
+    fn toolbox(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        report: &(dyn Fn(Transfer) + Sync),
+    ) -> Result<Assembled, ImageError> {
+        let spec = toolbox::spec(platform).ok_or_else(|| {
+            let detail = format!("there are packages for linux/amd64 and linux/arm64, not for {platform}");
+            failed(reference, detail)
+        })?;
+        self.make(reference, &spec, platform, report)
+    }
+
+    fn make(
+        &self,
+        reference: &Reference,
+        spec: &ImageSpec,
+        platform: &Platform,
+        report: &(dyn Fn(Transfer) + Sync),
+    ) -> Result<Assembled, ImageError> {
         let packages = &self.maker.packages;
-        let made = select_now(packages, &spec, &platform, report).and_then(|selection| {
+        let made = select_now(packages, spec, platform, report).and_then(|selection| {
             let request = BaseRequest {
                 selection: &selection,
                 names: std::slice::from_ref(reference),
@@ -75,8 +99,15 @@ impl BaseAssembler {
                 config: made.config,
             }),
             Err(Problem::Store(error)) => Err(error),
-            Err(Problem::Other(detail)) => Err(failed(detail)),
+            Err(Problem::Other(detail)) => Err(failed(reference, detail)),
         }
+    }
+}
+
+fn failed(reference: &Reference, detail: String) -> ImageError {
+    ImageError::Assemble {
+        name: reference.to_string(),
+        detail,
     }
 }
 
@@ -84,6 +115,7 @@ fn coverage(reference: &Reference) -> Coverage {
     match DistrolessImage::from_reference(reference) {
         Some(image) if image.own => Coverage::Own,
         Some(_) => Coverage::Recipe,
+        None if toolbox::is_default(reference) => Coverage::Own,
         None if DebianImage::from_reference(reference).is_some() => Coverage::Recipe,
         None => Coverage::Registry,
     }
@@ -126,6 +158,7 @@ mod tests {
             ),
             ("distil/java21-debian13:slim", Coverage::Own, false),
             ("distil/static-debian12", Coverage::Own, false),
+            ("distil/toolbox", Coverage::Own, false),
             ("distil/something", Coverage::Registry, false),
             (
                 "registry.example/distroless/static-debian12",

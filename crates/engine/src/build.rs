@@ -23,6 +23,7 @@ use crate::packages::PackageSources;
 use crate::progress::ProgressSink;
 use crate::progress_adapter::Adapter;
 use crate::resolver::Resolver;
+use crate::toolbox::FailureShell;
 
 /// The step that reads the Dockerfile.
 pub(crate) const DEFINITION_STEP: &str = "[internal] load build definition from Dockerfile";
@@ -42,6 +43,8 @@ pub struct BuildRequest {
     pub secrets: BTreeMap<String, Vec<u8>>,
     /// Whether steps may be executed, or only the cache looked at.
     pub mode: Mode,
+    /// Opens a shell where a RUN fails, before the build ends.
+    pub failure_shell: Option<Arc<dyn FailureShell>>,
 }
 
 /// What a build made.
@@ -224,6 +227,7 @@ impl Engine {
             secrets: request.secrets.clone(),
             resolv_conf: self.config.resolv_conf.clone(),
             now: self.config.now,
+            failure_shell: request.failure_shell.clone(),
             graph: Arc::clone(&definition),
             owners: OwnerLists::default(),
         });

@@ -61,6 +61,16 @@ pub enum BuildError {
     /// A base image could not be had.
     #[error(transparent)]
     Image(#[from] distil_sources::ImageError),
+    /// An image is no toolbox.
+    #[error(
+        "`{name}` is no toolbox: {problem}; name an image with a shell that is linked statically, such as busybox"
+    )]
+    Toolbox {
+        /// Name of the image.
+        name: String,
+        /// What it lacks.
+        problem: String,
+    },
     /// The result could not be written.
     #[error(transparent)]
     Export(#[from] distil_export::ExportError),

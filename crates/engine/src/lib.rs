@@ -21,6 +21,7 @@ mod packages;
 pub mod progress;
 mod progress_adapter;
 mod resolver;
+mod toolbox;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,6 +44,7 @@ pub use check::CheckReport;
 pub use contexts::DockerfileText;
 pub use error::BuildError;
 pub use origins::BuildSource;
+pub use toolbox::{DEFAULT_TOOLBOX, FailedStep, FailureShell, Toolbox};
 
 /// Name of the main build context.
 pub const MAIN_CONTEXT: &str = "context";

@@ -235,6 +235,7 @@ fn request(case: &Path) -> BuildRequest {
             .map(|(id, text)| (id, text.into_bytes()))
             .collect(),
         mode: Mode::Full,
+        failure_shell: None,
     }
 }
 

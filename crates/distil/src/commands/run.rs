@@ -84,7 +84,7 @@ pub(crate) fn run(session: &Session, args: &RunArgs) -> Result<(), CliError> {
     let options = Options::parse(args).map_err(before_start)?;
     session.need_owners().map_err(before_start)?;
     let engine = session.engine(&args.bases, None).map_err(before_start)?;
-    let (layers, config) = image(session, &engine, args).map_err(before_start)?;
+    let (layers, config) = image(session, &engine, args.image()).map_err(before_start)?;
     let active = engine
         .snapshotter()
         .prepare(&layers)
@@ -108,34 +108,33 @@ pub(crate) fn run(session: &Session, args: &RunArgs) -> Result<(), CliError> {
 
 /// An error before the program ran has docker's exit code 125.
 #[expect(clippy::needless_pass_by_value, reason = "the signature that map_err wants")]
-fn before_start(error: CliError) -> CliError {
+pub(super) fn before_start(error: CliError) -> CliError {
     eprint(&error.to_string());
     CliError::silent(exit::CODE_SANDBOX_FAILED)
 }
 
-fn eprint(message: &str) {
+pub(super) fn eprint(message: &str) {
     use std::io::Write;
     // There is nowhere else to say it.
     let _ = writeln!(std::io::stderr(), "distil: {message}");
 }
 
 /// Layers and config of the image; one that the store lacks is fetched or assembled.
-fn image(
+pub(super) fn image(
     session: &Session,
     engine: &Engine,
-    args: &RunArgs,
+    name: &str,
 ) -> Result<(Vec<LayerId>, ImageConfig), CliError> {
     let store = engine.store();
-    if let Ok(image) = store.images().resolve(args.image()) {
+    if let Ok(image) = store.images().resolve(name) {
         let wanted: Vec<Resource> = image.layers.iter().map(|layer| Resource::Layer(*layer)).collect();
         if store.hold(&wanted).map_err(store_error)? {
             return Ok((image.layers.clone(), read_config(store, &image)?));
         }
     }
-    let reference: Reference = args
-        .image()
+    let reference: Reference = name
         .parse()
-        .map_err(|error| CliError::failed(format!("`{}` is no image name: {error}", args.image())))?;
+        .map_err(|error| CliError::failed(format!("`{name}` is no image name: {error}")))?;
     let request = ImageRequest {
         reference,
         platform: Platform::host(),
@@ -156,19 +155,22 @@ struct Options {
 
 impl Options {
     fn parse(args: &RunArgs) -> Result<Self, CliError> {
-        let network = match args.network.as_deref() {
-            None | Some("host" | "default" | "bridge") => Network::Host,
-            Some("none") => Network::None,
-            Some(other) => {
-                return Err(CliError::usage(format!("`--network {other}` is no network mode"))
-                    .hint("there are host and none"));
-            }
-        };
+        let network = network(args.network.as_deref())?;
         let mounts = args.volumes.iter().map(|volume| mount(volume));
         Ok(Self {
             network,
             mounts: mounts.collect::<Result<_, _>>()?,
         })
+    }
+}
+
+/// `--network`.
+pub(super) fn network(mode: Option<&str>) -> Result<Network, CliError> {
+    match mode {
+        None | Some("host" | "default" | "bridge") => Ok(Network::Host),
+        Some("none") => Ok(Network::None),
+        Some(other) => Err(CliError::usage(format!("`--network {other}` is no network mode"))
+            .hint("there are host and none")),
     }
 }
 
@@ -196,7 +198,7 @@ fn spec(
     // Process 1 of a namespace would ignore Ctrl-C.
     spec.init = true;
     spec.hostname = args.hostname.clone().unwrap_or_else(|| "distil".into());
-    spec.env = environment(session, args, config, &spec.hostname);
+    spec.env = variables(session, args.tty, &args.env, config, &spec.hostname);
     spec.cwd = PathBuf::from(match args.workdir.as_deref() {
         Some(folder) => folder,
         None if container.working_dir.is_empty() => "/",
@@ -217,7 +219,14 @@ fn spec(
     Ok(spec)
 }
 
-fn environment(session: &Session, args: &RunArgs, config: &ImageConfig, hostname: &str) -> Vec<OsString> {
+/// The image's variables and those that were given.
+pub(super) fn variables(
+    session: &Session,
+    tty: bool,
+    given: &[String],
+    config: &ImageConfig,
+    hostname: &str,
+) -> Vec<OsString> {
     let mut pairs: Vec<(String, String)> = Vec::new();
     let mut set = |name: &str, value: &str| match pairs.iter_mut().find(|(known, _)| known == name) {
         Some(pair) => pair.1 = value.to_owned(),
@@ -225,14 +234,14 @@ fn environment(session: &Session, args: &RunArgs, config: &ImageConfig, hostname
     };
     set("PATH", distil_sandbox::DEFAULT_PATH);
     set("HOSTNAME", hostname);
-    if args.tty {
+    if tty {
         set("TERM", "xterm");
     }
     for pair in &config.config.env {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         set(name, value);
     }
-    for given in &args.env {
+    for given in given {
         match given.split_once('=') {
             Some((name, value)) => set(name, value),
             None => {
@@ -249,7 +258,7 @@ fn environment(session: &Session, args: &RunArgs, config: &ImageConfig, hostname
 }
 
 /// `SOURCE:TARGET[:ro|rw]`. A source that does not exist becomes a folder, as in docker.
-fn mount(text: &str) -> Result<ProcessMount, CliError> {
+pub(super) fn mount(text: &str) -> Result<ProcessMount, CliError> {
     let wrong = |what: &str| CliError::usage(format!("`-v {text}`: {what}")).hint("write SOURCE:TARGET[:ro]");
     let mut parts = text.split(':');
     let (Some(source), Some(target), options, None) =

@@ -7,6 +7,7 @@
 )]
 
 mod debian;
+mod debug;
 mod distroless;
 #[path = "../support/ordinary_user.rs"]
 mod ordinary_user;

@@ -10,6 +10,7 @@
 mod audit;
 mod builds;
 mod checks;
+mod debug;
 mod images;
 mod inside;
 mod mounts;

@@ -13,7 +13,7 @@ use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 use crate::world::{DISTIL, World};
 
 /// A command whose controlling terminal is a pseudo-terminal of ours.
-struct Terminal {
+pub(crate) struct Terminal {
     master: File,
     slave: OwnedFd,
     child: Child,
@@ -22,7 +22,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(world: &World, arguments: &[&str], rows: u16, columns: u16) -> Terminal {
+    pub(crate) fn start(world: &World, arguments: &[&str], rows: u16, columns: u16) -> Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -62,7 +62,7 @@ impl Terminal {
     }
 
     /// Waits until `text` has been shown, and forgets everything up to it.
-    fn expect(&mut self, text: &str) -> String {
+    pub(crate) fn expect(&mut self, text: &str) -> String {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
             if let Some(at) = self.seen.find(text) {
@@ -78,12 +78,12 @@ impl Terminal {
         }
     }
 
-    fn type_in(&mut self, keys: &str) {
+    pub(crate) fn type_in(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
     /// The exit code.
-    fn end(mut self) -> i32 {
+    pub(crate) fn end(mut self) -> i32 {
         let end = Instant::now() + Duration::from_secs(20);
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -270,6 +270,9 @@ impl Op for ExecOp {
         let mounts = self.mounts(&inputs, &caches, &mut actives, &mut outputs)?;
         let spec = self.spec(mounts, &actives)?;
         let ran = self.run(ctx, &spec);
+        if let Err(error) = &ran {
+            crate::toolbox::after_failure(&self.environment, ctx, &spec, error);
+        }
         caches.measure(&self.environment);
         drop(caches);
         ran?;

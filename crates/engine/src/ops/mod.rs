@@ -29,6 +29,7 @@ use crate::cache_map::{self, InputKey, OpKey};
 use crate::error::BuildError;
 use crate::origins::OwnerLists;
 use crate::packages::PackageSources;
+use crate::toolbox::FailureShell;
 
 /// What an operation made, as it travels through the solver.
 #[derive(Clone)]
@@ -94,6 +95,8 @@ pub(crate) struct OpEnvironment {
     pub(crate) resolv_conf: Vec<u8>,
     /// Time of the build.
     pub(crate) now: distil_store::Timestamp,
+    /// Opens a shell where a RUN fails.
+    pub(crate) failure_shell: Option<Arc<dyn FailureShell>>,
     /// All operations of the build.
     pub(crate) graph: Arc<LoadedGraph>,
     /// Which packages own files of stages.

@@ -2,6 +2,7 @@
 
 mod call;
 mod checks;
+mod failure_shell;
 mod gates;
 mod outline;
 mod output;
@@ -19,6 +20,7 @@ use distil_engine::progress::ProgressSink;
 use distil_engine::{BuildRequest, BuildResult, Engine};
 use distil_solver::Mode;
 
+use self::failure_shell::{OnError, TerminalShell};
 use self::output::Output;
 use self::report::Recorder;
 use self::request::request;
@@ -40,6 +42,17 @@ pub(crate) struct BuildArgs {
     /// RUN steps that may run at once [default: 64]
     #[arg(long, value_name = "N", env = "DISTIL_JOBS")]
     pub(crate) jobs: Option<std::num::NonZeroU16>,
+    /// What happens when a RUN fails
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ACTION",
+        default_value = "fail",
+        hide_default_value = true
+    )]
+    pub(crate) on_error: failure_shell::OnError,
+    #[command(flatten)]
+    pub(crate) toolbox: super::debug::ToolboxArgs,
     /// Ask about the Dockerfile instead of building: check, outline or targets, with `,format=json`
     #[arg(long, value_name = "METHOD")]
     pub(crate) call: Option<String>,
@@ -184,6 +197,9 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
         return call.answer(session, args, &request(session, &args.input)?);
     }
     let outputs = Output::parse_all(&args.output)?;
+    if args.on_error == OnError::Shell {
+        TerminalShell::check()?;
+    }
     let names = args
         .output
         .tags
@@ -210,6 +226,10 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
     let engine = session.engine(&args.input.bases, jobs)?;
     let recorder =
         Arc::new(Recorder::new(form(session, args)?, first_look).expanding_checks(session.global.debug));
+    if args.on_error == OnError::Shell {
+        let shell = TerminalShell::new(args.toolbox.reference()?, Arc::clone(&recorder));
+        request.build.failure_shell = Some(Arc::new(shell));
+    }
     let cancel = crate::interrupt::token()?;
     let sink = Arc::clone(&recorder) as Arc<dyn ProgressSink>;
     session.debug(|| describe(session, &request.build, first_look));

@@ -79,6 +79,7 @@ pub(crate) fn request(session: &Session, args: &InputArgs) -> Result<Request, Cl
         options,
         secrets: BTreeMap::new(),
         mode: Mode::Full,
+        failure_shell: None,
     };
     Ok(Request { build, stdin })
 }
