@@ -30,6 +30,11 @@ impl World {
         }
     }
 
+    /// The config of the image.
+    pub(crate) fn config(&mut self) -> &mut ImageConfig {
+        &mut self.config
+    }
+
     /// Adds a layer with what `write` puts into its directory and `change` does on top of what is below.
     pub(crate) fn layer(&mut self, created_by: &str, write: impl FnOnce(&Path), change: impl FnOnce(&Upper)) {
         let active = self.snapshots.prepare(&self.layers).unwrap();

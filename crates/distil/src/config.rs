@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::arguments::SnapshotterArg;
+use crate::commands::build::preflight::PreflightMode;
 use crate::commands::build::{BasesPolicyArg, ProgressForm};
 use crate::error::CliError;
 
@@ -30,6 +31,8 @@ pub(crate) struct ConfigFile {
     pub(crate) image_layouts: Option<Vec<PathBuf>>,
     /// `auto`, `tty`, `plain`, `rawjson` or `quiet`.
     pub(crate) progress: Option<ProgressForm>,
+    /// `warn`, `error` or `off`.
+    pub(crate) preflight: Option<PreflightMode>,
     /// RUN steps at once.
     pub(crate) jobs: Option<std::num::NonZeroU16>,
     /// Size of the build cache above which the least recently used goes, such as `"20GB"`.
@@ -93,6 +96,7 @@ impl ConfigFile {
             snapshot_mirror: other.snapshot_mirror.or(self.snapshot_mirror),
             image_layouts: other.image_layouts.or(self.image_layouts),
             progress: other.progress.or(self.progress),
+            preflight: other.preflight.or(self.preflight),
             jobs: other.jobs.or(self.jobs),
             cache_limit: other.cache_limit.or(self.cache_limit),
             insecure_registries: other.insecure_registries.or(self.insecure_registries),

@@ -33,6 +33,8 @@ enum Kind {
     RunFailure,
     Config,
     Tree,
+    /// Images that the preflight warned about, of which none may run.
+    Preflight,
 }
 
 struct Corpus {
@@ -230,11 +232,33 @@ fn check(corpus: &Corpus, case: &Path, id: &str, tally: &Mutex<Tally>) -> Result
         count(Kind::Tree, false);
         return Err(text(&output));
     }
+    if let Some(runs) = false_alarm(corpus, &tag, &text(&output)) {
+        count(Kind::Preflight, runs.is_none());
+        if let Some(message) = runs {
+            return Err(message);
+        }
+    }
     let config = compare_config(corpus, case, &tag);
     count(Kind::Config, config.is_ok());
     let tree = compare_tree(corpus, case, id, &description);
     count(Kind::Tree, tree.is_ok());
     config.and(tree)
+}
+
+/// Where the preflight warned about an image that was built, whether it runs all the same, and what was told.
+fn false_alarm(corpus: &Corpus, tag: &str, told: &str) -> Option<Option<String>> {
+    let is_warning = |line: &&str| {
+        let text = line.split_once(" WARNING: ").map_or("", |(_, text)| text);
+        [
+            "command-", "wrong-", "missing-", "old-", "shell-", "user-", "python-", "java-", "node-",
+        ]
+        .iter()
+        .any(|check| text.starts_with(check))
+    };
+    let warning = told.lines().find(is_warning)?;
+    let output = corpus.distil().args(["run", "--rm", tag]).output().unwrap();
+    let runs = output.status.success();
+    Some(runs.then(|| format!("preflight warns about an image that runs: {warning}")))
 }
 
 fn compare_config(corpus: &Corpus, case: &Path, tag: &str) -> Result<(), String> {

@@ -399,7 +399,7 @@ mod tests {
             ),
         ];
         let own = missing("libgone.so.2", "/app");
-        assert_eq!(lacks(&files, &[], Depth::Own), [own.clone()]);
+        assert_eq!(lacks(&files, &[], Depth::Own), std::slice::from_ref(&own));
         let all = [own, missing("libb.so.1", "/usr/lib/liba.so.1")];
         assert_eq!(lacks(&files, &[], Depth::All), all);
     }

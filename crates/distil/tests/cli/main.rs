@@ -11,11 +11,16 @@ mod audit;
 mod builds;
 mod checks;
 mod debug;
+
+#[path = "../../../elf/tests/elf/build.rs"]
+#[allow(dead_code, reason = "shared with the tests of `elf`, which use more of it")]
+mod elf_file;
 mod images;
 mod inside;
 mod mounts;
 mod origins;
 mod outputs;
+mod preflight;
 mod recipes;
 mod run;
 mod terminal;

@@ -6,6 +6,7 @@ mod failure_shell;
 mod gates;
 mod outline;
 mod output;
+pub(crate) mod preflight;
 pub(crate) mod report;
 pub(crate) mod request;
 mod targets;
@@ -172,6 +173,9 @@ pub(crate) struct OutputArgs {
     /// Fail when the files of the image have more bytes, such as 50MB
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_size: Option<String>,
+    /// Whether the image is checked for what keeps it from running [default: warn]
+    #[arg(long, value_enum, env = "DISTIL_PREFLIGHT", value_name = "MODE")]
+    pub(crate) preflight: Option<preflight::PreflightMode>,
 }
 
 /// Values of `--progress`.
@@ -207,6 +211,7 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
         .map(|tag| image_name(tag))
         .collect::<Result<Vec<_>, _>>()?;
     let gates = gates::Gates::new(&args.output)?;
+    let preflight = preflight::Preflight::new(session, args, &outputs);
     let mut request = request(session, &args.input)?;
     if let Some(path) = &args.output.iidfile {
         // Should the build fail, the ID of an earlier one must not be taken for its own.
@@ -246,21 +251,27 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
             tell_steps(session, &recorder);
             Err(report::failure(&request.build.dockerfile, &failure, &recorder))
         }
-        Ok(result) if first_look && !hashed(&engine, &outputs, &result)? => {
+        Ok(result)
+            if first_look
+                && !(hashed(&engine, &outputs, &result)? && preflight.is_known(&engine, &result)?) =>
+        {
             drop(engine);
             request.stdin.rewind()?;
             Err(session.enter_namespace())
         }
         Ok(result) => {
-            let written = write::Results {
-                session,
-                engine: &engine,
-                args,
-                names: &names,
-                result: &result,
-                gates: &gates,
-            }
-            .write(&outputs, &recorder);
+            let written = preflight.check(&engine, &result, &recorder).and_then(|findings| {
+                write::Results {
+                    session,
+                    engine: &engine,
+                    args,
+                    names: &names,
+                    result: &result,
+                    gates: &gates,
+                    findings: &findings,
+                }
+                .write(&outputs, &recorder)
+            });
             recorder.finish();
             tell_steps(session, &recorder);
             written?.print(args)?;

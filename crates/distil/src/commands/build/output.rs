@@ -67,6 +67,11 @@ impl Output {
         }
     }
 
+    /// Whether an image is made of the result.
+    pub(crate) fn is_image(&self) -> bool {
+        matches!(self, Self::Image { .. } | Self::Docker(_) | Self::Oci(_))
+    }
+
     fn parse(text: &str) -> Result<Self, CliError> {
         let wrong = |what: &str| CliError::usage(format!("`-o {text}`: {what}"));
         if text == "-" {

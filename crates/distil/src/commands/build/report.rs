@@ -29,6 +29,8 @@ pub(crate) struct Recorder {
     steps: Mutex<HashMap<Digest, Step>>,
     /// What the build checks found, in that order.
     checks: Mutex<Vec<(Warning, Arc<DockerfileText>)>>,
+    /// Facts that are told at the end.
+    notes: Mutex<Vec<String>>,
     /// Whether the checks are listed with their descriptions and places.
     expand_checks: bool,
 }
@@ -70,6 +72,7 @@ impl Recorder {
             form,
             steps: Mutex::default(),
             checks: Mutex::default(),
+            notes: Mutex::default(),
             expand_checks: false,
         }
     }
@@ -99,10 +102,30 @@ impl Recorder {
             display.finish();
         }
         let found = std::mem::take(&mut *lock(&self.checks));
-        if !matches!(self.form, ProgressForm::Quiet | ProgressForm::Rawjson) && !found.is_empty() {
+        let notes = std::mem::take(&mut *lock(&self.notes));
+        if matches!(self.form, ProgressForm::Quiet | ProgressForm::Rawjson) {
+            return;
+        }
+        for note in notes {
+            let _ = writeln!(std::io::stderr(), "NOTE: {note}");
+        }
+        if !found.is_empty() {
             let text = super::checks::summary(&found, self.expand_checks);
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
         }
+    }
+
+    /// Tells something at the end that is no warning.
+    pub(crate) fn note(&self, text: String) {
+        lock(&self.notes).push(text);
+    }
+
+    /// Warns of something that belongs to a step.
+    pub(crate) fn warn(&self, step: &str, message: String) {
+        self.event(ProgressEvent::Warning {
+            vertex: Some(Digest::sha256(step.as_bytes())),
+            message,
+        });
     }
 
     /// Shows `work` as a step.

@@ -4,6 +4,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use distil_audit::Finding;
 use distil_engine::{BuildResult, Engine};
 use distil_export::{
     ArchiveFormat, DirectoryOptions, ImagePlan, LayerHistory, PlannedLayer, SavedImage, make_image,
@@ -29,6 +30,8 @@ pub(super) struct Results<'a> {
     pub(super) names: &'a [Reference],
     pub(super) result: &'a BuildResult,
     pub(super) gates: &'a Gates,
+    /// What the preflight found.
+    pub(super) findings: &'a [Finding],
 }
 
 /// An image that was made.
@@ -246,6 +249,9 @@ impl Results<'_> {
             }
             if !summary.bases.is_empty() {
                 metadata["distil.bases.assembled"] = summary.bases.clone().into();
+            }
+            if !self.findings.is_empty() {
+                metadata["distil.preflight"] = serde_json::to_value(self.findings).unwrap_or_default();
             }
             let text = serde_json::to_string_pretty(&metadata)
                 .map_err(|error| CliError::failed(error.to_string()))?;
