@@ -251,27 +251,22 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
             tell_steps(session, &recorder);
             Err(report::failure(&request.build.dockerfile, &failure, &recorder))
         }
-        Ok(result)
-            if first_look
-                && !(hashed(&engine, &outputs, &result)? && preflight.is_known(&engine, &result)?) =>
-        {
+        Ok(result) if first_look && !is_known(&engine, &outputs, &preflight, &result)? => {
             drop(engine);
             request.stdin.rewind()?;
             Err(session.enter_namespace())
         }
         Ok(result) => {
-            let written = preflight.check(&engine, &result, &recorder).and_then(|findings| {
-                write::Results {
-                    session,
-                    engine: &engine,
-                    args,
-                    names: &names,
-                    result: &result,
-                    gates: &gates,
-                    findings: &findings,
-                }
-                .write(&outputs, &recorder)
-            });
+            let written = write::Results {
+                session,
+                engine: &engine,
+                args,
+                names: &names,
+                result: &result,
+                gates: &gates,
+                preflight: &preflight,
+            }
+            .write(&outputs, &recorder);
             recorder.finish();
             tell_steps(session, &recorder);
             written?.print(args)?;
@@ -285,15 +280,20 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
     }
 }
 
-/// Whether all outputs can be made without reading a file of a layer.
-fn hashed(engine: &Engine, outputs: &[Output], result: &BuildResult) -> Result<bool, CliError> {
+/// Whether all outputs can be made, and the preflight done, without reading a file of a layer.
+fn is_known(
+    engine: &Engine,
+    outputs: &[Output],
+    preflight: &preflight::Preflight,
+    result: &BuildResult,
+) -> Result<bool, CliError> {
     for output in outputs {
         let known = engine.is_hashed(result, output.rewrites(result.epoch));
         if !known.map_err(|error| CliError::failed(chain(&error)))? {
             return Ok(false);
         }
     }
-    Ok(true)
+    preflight.is_known(engine, result)
 }
 
 fn tell_steps(session: &Session, recorder: &Recorder) {

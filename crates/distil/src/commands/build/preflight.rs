@@ -3,8 +3,6 @@
 //! What was found is kept in the store beside the layers and config that it was found for, so that a build from the
 //! cache says the same without reading a file.
 
-use std::sync::Arc;
-
 use clap::ValueEnum;
 use distil_audit::preflight::{Subject, decode, encode, preflight};
 use distil_audit::{Finding, Severity};
@@ -68,7 +66,7 @@ impl Preflight {
         &self,
         engine: &Engine,
         result: &BuildResult,
-        recorder: &Arc<Recorder>,
+        recorder: &Recorder,
     ) -> Result<Vec<Finding>, CliError> {
         if !self.wanted {
             return Ok(Vec::new());

@@ -18,6 +18,7 @@ use serde_json::json;
 use super::BuildArgs;
 use super::gates::Gates;
 use super::output::{Destination, Output};
+use super::preflight::Preflight;
 use super::report::{Recorder, StepReport};
 use crate::error::{CliError, archive_error, chain};
 use crate::session::Session;
@@ -30,8 +31,7 @@ pub(super) struct Results<'a> {
     pub(super) names: &'a [Reference],
     pub(super) result: &'a BuildResult,
     pub(super) gates: &'a Gates,
-    /// What the preflight found.
-    pub(super) findings: &'a [Finding],
+    pub(super) preflight: &'a Preflight,
 }
 
 /// An image that was made.
@@ -55,6 +55,7 @@ pub(super) struct Summary {
 impl Results<'_> {
     /// Writes every output, unless the image does not pass what was asked of it.
     pub(super) fn write(&self, outputs: &[Output], recorder: &Recorder) -> Result<Summary, CliError> {
+        let findings = self.preflight.check(self.engine, self.result, recorder)?;
         self.gates.check(self, recorder)?;
         let mut summary = Summary {
             image: None,
@@ -90,7 +91,7 @@ impl Results<'_> {
                 }
             }
         }
-        self.files(&summary)?;
+        self.files(&summary, &findings)?;
         Ok(summary)
     }
 
@@ -227,7 +228,7 @@ impl Results<'_> {
     }
 
     /// `--iidfile` and `--metadata-file`.
-    fn files(&self, summary: &Summary) -> Result<(), CliError> {
+    fn files(&self, summary: &Summary, findings: &[Finding]) -> Result<(), CliError> {
         let write = |path: &Path, text: String| {
             std::fs::write(path, text)
                 .map_err(|error| CliError::failed(format!("cannot write `{}`: {error}", path.display())))
@@ -250,8 +251,8 @@ impl Results<'_> {
             if !summary.bases.is_empty() {
                 metadata["distil.bases.assembled"] = summary.bases.clone().into();
             }
-            if !self.findings.is_empty() {
-                metadata["distil.preflight"] = serde_json::to_value(self.findings).unwrap_or_default();
+            if !findings.is_empty() {
+                metadata["distil.preflight"] = serde_json::to_value(findings).unwrap_or_default();
             }
             let text = serde_json::to_string_pretty(&metadata)
                 .map_err(|error| CliError::failed(error.to_string()))?;
