@@ -7,6 +7,7 @@
 
 mod additions;
 mod changes;
+pub mod cve;
 mod error;
 mod finding;
 mod instruction;

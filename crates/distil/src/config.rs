@@ -39,6 +39,12 @@ pub(crate) struct ConfigFile {
     pub(crate) cache_limit: Option<String>,
     /// Registries that may be asked over plain HTTP or with an unknown certificate.
     pub(crate) insecure_registries: Option<Vec<String>>,
+    /// Vulnerability databases: files and folders.
+    pub(crate) cve_databases: Option<Vec<PathBuf>>,
+    /// Where `distil cve --update` finds OSV's archives.
+    pub(crate) osv_mirror: Option<String>,
+    /// Where `distil cve --update` finds the JSON of Debian's security tracker.
+    pub(crate) debian_tracker: Option<String>,
     /// The files that were read.
     #[serde(skip)]
     pub(crate) read: Vec<PathBuf>,
@@ -70,6 +76,12 @@ impl ConfigFile {
         if let Some(limit) = environment.get("DISTIL_CACHE_LIMIT") {
             self.cache_limit = Some(limit.to_owned());
         }
+        for (name, value) in [
+            ("DISTIL_OSV_MIRROR", &mut self.osv_mirror),
+            ("DISTIL_DEBIAN_TRACKER", &mut self.debian_tracker),
+        ] {
+            *value = environment.get(name).map(str::to_owned).or(value.take());
+        }
         if let Some(hosts) = environment.get("DISTIL_INSECURE_REGISTRIES") {
             let hosts = hosts.split(',').map(|host| host.trim().to_owned());
             self.insecure_registries = Some(hosts.filter(|host| !host.is_empty()).collect());
@@ -100,6 +112,9 @@ impl ConfigFile {
             jobs: other.jobs.or(self.jobs),
             cache_limit: other.cache_limit.or(self.cache_limit),
             insecure_registries: other.insecure_registries.or(self.insecure_registries),
+            cve_databases: other.cve_databases.or(self.cve_databases),
+            osv_mirror: other.osv_mirror.or(self.osv_mirror),
+            debian_tracker: other.debian_tracker.or(self.debian_tracker),
             read: self.read,
         }
     }
@@ -160,6 +175,17 @@ impl Environment {
             .get("XDG_DATA_HOME")
             .map_or_else(|| self.home().join(".local/share"), PathBuf::from);
         data.join("distil")
+    }
+
+    /// Where downloaded vulnerability databases are.
+    pub(crate) fn cve_folder(&self) -> PathBuf {
+        if self.root_user {
+            return PathBuf::from("/var/cache/distil/cve");
+        }
+        let cache = self
+            .get("XDG_CACHE_HOME")
+            .map_or_else(|| self.home().join(".cache"), PathBuf::from);
+        cache.join("distil/cve")
     }
 
     /// Docker's config folder, which holds the registry credentials.

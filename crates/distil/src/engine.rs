@@ -56,7 +56,7 @@ impl Session {
     }
 
     /// The HTTP client, with the proxies and certificates that the environment names.
-    fn client(&self) -> Result<Client, CliError> {
+    pub(crate) fn client(&self) -> Result<Client, CliError> {
         let variable = |name: &str| {
             self.environment
                 .get(name)

@@ -201,6 +201,6 @@ fn sort_key(package: &Package) -> (Ecosystem, [&str; 3], &Path, Option<&str>) {
     )
 }
 
-fn path_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn path_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&crate::printable_path(path))
 }

@@ -9,8 +9,8 @@ mod java;
 mod npm;
 mod python;
 #[cfg(test)]
-mod tests;
-mod zip;
+pub(crate) mod tests;
+pub(crate) mod zip;
 
 use std::ffi::OsStr;
 use std::io;

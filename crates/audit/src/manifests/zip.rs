@@ -16,7 +16,7 @@ const LOCAL: [u8; 4] = *b"PK\x03\x04";
 
 /// Why an archive or a member cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ZipError {
+pub(crate) enum ZipError {
     #[error("{0}")]
     Malformed(&'static str),
     #[error(transparent)]
@@ -25,13 +25,13 @@ pub(super) enum ZipError {
 
 /// One member.
 #[derive(Debug, Clone)]
-pub(super) struct Member {
+pub(crate) struct Member {
     /// Its path, as bytes that need not be UTF-8 made text.
-    pub(super) name: String,
+    pub(crate) name: String,
     method: u16,
     stored: u64,
     /// Bytes once decompressed, by its own account.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// Where its local header is, from the start of the source.
     header: u64,
 }
@@ -62,14 +62,14 @@ impl ReadAt for Bytes {
 }
 
 /// An archive with its list of members.
-pub(super) struct Archive<'s> {
+pub(crate) struct Archive<'s> {
     source: &'s dyn ReadAt,
-    pub(super) members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
 }
 
 impl<'s> Archive<'s> {
     /// Reads the list of a source of `length` bytes. What stands before the archive (a start script) is skipped.
-    pub(super) fn open(source: &'s dyn ReadAt, length: u64) -> Result<Self, ZipError> {
+    pub(crate) fn open(source: &'s dyn ReadAt, length: u64) -> Result<Self, ZipError> {
         let end = End::find(source, length)?;
         let bytes = exactly(source, end.directory, end.size)?;
         let mut members = Vec::new();
@@ -89,7 +89,7 @@ impl<'s> Archive<'s> {
     }
 
     /// The contents of a member of at most `limit` bytes.
-    pub(super) fn read(&self, member: &Member, limit: u64) -> Result<Vec<u8>, ZipError> {
+    pub(crate) fn read(&self, member: &Member, limit: u64) -> Result<Vec<u8>, ZipError> {
         if member.size > limit || member.stored > limit {
             return Err(ZipError::Malformed("a member is too large"));
         }
@@ -110,6 +110,16 @@ impl<'s> Archive<'s> {
             }
             _ => Err(ZipError::Malformed("a member is compressed in an unknown way")),
         }
+    }
+
+    /// An archive whose members were listed before.
+    pub(crate) fn of(source: &'s dyn ReadAt, members: Vec<Member>) -> Self {
+        Self { source, members }
+    }
+
+    /// Where the stored bytes of a member begin, how many they are, and the method they are compressed by.
+    pub(crate) fn place(&self, member: &Member) -> Result<(u64, u64, u16), ZipError> {
+        Ok((self.data(member)?, member.stored, member.method))
     }
 
     /// A member that is not compressed, in place.

@@ -7,6 +7,7 @@ pub(crate) mod cat;
 pub(crate) mod completions;
 pub(crate) mod cp;
 pub(crate) mod debug;
+pub(crate) mod cve;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod du;

@@ -15,6 +15,7 @@ mod debug;
 #[path = "../../../elf/tests/elf/build.rs"]
 #[allow(dead_code, reason = "shared with the tests of `elf`, which use more of it")]
 mod elf_file;
+mod cve;
 mod images;
 mod inside;
 mod mounts;
