@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::arguments::SnapshotterArg;
 use crate::commands::build::preflight::PreflightMode;
-use crate::commands::build::{BasesPolicyArg, ProgressForm};
+use crate::commands::build::{BasesPolicyArg, HostCaKey, ProgressForm};
 use crate::error::CliError;
 
 /// Keys of the config file; unknown ones are an error.
@@ -37,6 +37,8 @@ pub(crate) struct ConfigFile {
     pub(crate) jobs: Option<std::num::NonZeroU16>,
     /// Size of the build cache above which the least recently used goes, such as `"20GB"`.
     pub(crate) cache_limit: Option<String>,
+    /// `true`, or the path of a bundle: certificate authorities that programs in RUN are to trust.
+    pub(crate) host_ca: Option<HostCaKey>,
     /// Registries that may be asked over plain HTTP or with an unknown certificate.
     pub(crate) insecure_registries: Option<Vec<String>>,
     /// Vulnerability databases: files and folders.
@@ -111,6 +113,7 @@ impl ConfigFile {
             preflight: other.preflight.or(self.preflight),
             jobs: other.jobs.or(self.jobs),
             cache_limit: other.cache_limit.or(self.cache_limit),
+            host_ca: other.host_ca.or(self.host_ca),
             insecure_registries: other.insecure_registries.or(self.insecure_registries),
             cve_databases: other.cve_databases.or(self.cve_databases),
             osv_mirror: other.osv_mirror.or(self.osv_mirror),

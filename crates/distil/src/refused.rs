@@ -33,7 +33,6 @@ const BUILD: &[&str] = &[
     "--resource",
     "--rm",
     "--sbom",
-    "--secret",
     "--security-opt",
     "--shm-size",
     "--squash",
@@ -231,7 +230,7 @@ mod tests {
     #[test]
     fn flags_are_refused_for_the_command_that_docker_has_them_for() {
         for (line, argument, of) in [
-            ("distil build .", "--secret", Some("buildx")),
+            ("distil build .", "--sbom", Some("buildx")),
             ("distil buildx build .", "--cache-to=type=inline", Some("buildx")),
             ("distil run x", "--privileged", Some("`docker run`")),
             ("distil build .", "--privileged", None),

@@ -176,6 +176,12 @@ impl Corpus {
                 command.arg(format!("--build-context={name}={}", entry.path().display()));
             }
         }
+        let secrets = description["secrets"].as_object().into_iter().flatten();
+        for (at, (id, value)) in secrets.enumerate() {
+            let variable = format!("GOLDEN_SECRET_{at}");
+            command.arg(format!("--secret=id={id},env={variable}"));
+            command.env(variable, value.as_str().unwrap_or_default());
+        }
         command.arg("-f").arg(case.join(file)).arg(context(case));
         command
     }

@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 /// A field's text without quotes, and its byte range in the line, quotes included.
-pub(crate) type Field = (String, Range<usize>);
+pub type Field = (String, Range<usize>);
 
 /// Splits a line. Quotes count only at the start of a field; `""` inside stands for one.
 ///
 /// # Errors
 /// What is wrong, as part of a sentence, and the offset.
-pub(crate) fn fields(line: &str) -> Result<Vec<Field>, (&'static str, usize)> {
+pub fn fields(line: &str) -> Result<Vec<Field>, (&'static str, usize)> {
     if line.is_empty() {
         return Err(("it is empty", 0));
     }

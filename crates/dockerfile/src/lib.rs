@@ -4,7 +4,7 @@
 //! [`expand`] evaluates them once the values are known.
 
 pub mod ast;
-mod csv;
+pub mod csv;
 mod diagnostic;
 mod duration;
 pub mod expand;

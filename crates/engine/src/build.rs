@@ -16,6 +16,7 @@ use distil_store::LayerId;
 use crate::Engine;
 use crate::archive::PackageArchive;
 use crate::contexts::{self, DockerfileText};
+use crate::ephemeral::Ephemeral;
 use crate::error::BuildError;
 use crate::ops::{self, OpEnvironment, Output};
 use crate::origins::{BuildSource, OwnerLists};
@@ -39,8 +40,8 @@ pub struct BuildRequest {
     pub layouts: BTreeMap<String, PathBuf>,
     /// Everything that decides the graph; ignore patterns are filled in by the engine.
     pub options: Options,
-    /// Values of secrets by id.
-    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// What RUN sees and nothing keeps.
+    pub ephemeral: Ephemeral,
     /// Whether steps may be executed, or only the cache looked at.
     pub mode: Mode,
     /// Opens a shell where a RUN fails, before the build ends.
@@ -224,7 +225,7 @@ impl Engine {
             contexts: request.contexts.clone(),
             ignore_files: contexts::ignore_files(&request.dockerfile, &request.contexts),
             host: self.config.host.clone(),
-            secrets: request.secrets.clone(),
+            ephemeral: request.ephemeral.clone(),
             resolv_conf: self.config.resolv_conf.clone(),
             now: self.config.now,
             failure_shell: request.failure_shell.clone(),

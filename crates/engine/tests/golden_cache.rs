@@ -16,7 +16,9 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use distil_engine::{BuildRequest, DebianArchive, DockerfileText, Engine, EngineConfig, cache_map};
+use distil_engine::{
+    BuildRequest, DebianArchive, DockerfileText, Engine, EngineConfig, Ephemeral, Secret, cache_map,
+};
 use distil_fetch::{Client, ClientConfig};
 use distil_frontend::Options;
 use distil_oci::{Digest, Layout, Platform};
@@ -230,10 +232,13 @@ fn request(case: &Path) -> BuildRequest {
         contexts,
         layouts: BTreeMap::new(),
         options,
-        secrets: strings("secrets")
-            .into_iter()
-            .map(|(id, text)| (id, text.into_bytes()))
-            .collect(),
+        ephemeral: Ephemeral {
+            secrets: strings("secrets")
+                .into_iter()
+                .map(|(id, text)| (id, Secret::new(text.into_bytes())))
+                .collect(),
+            host_ca: None,
+        },
         mode: Mode::Full,
         failure_shell: None,
     }

@@ -1,11 +1,12 @@
 //! Mounts of RUN that outlive a build or come from outside: caches, secrets.
 
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::world::World;
+use crate::world::{World, outcome};
 
 /// Starts a build that goes on beside others.
 fn start(world: &World, name: &str, text: &str) -> Child {
@@ -171,4 +172,200 @@ fn a_build_that_waits_for_a_cache_mount_can_be_stopped() {
         assert!(!child.wait().unwrap().success());
         assert!(stopped.elapsed() < Duration::from_secs(5));
     }
+}
+
+/// Whether any file of the store has these bytes.
+fn store_has(world: &World, needle: &[u8]) -> bool {
+    fn search(folder: &Path, needle: &[u8]) -> bool {
+        let mut entries = std::fs::read_dir(folder).unwrap();
+        entries.any(|entry| {
+            let path = entry.unwrap().path();
+            let metadata = path.symlink_metadata().unwrap();
+            if metadata.is_dir() {
+                return search(&path, needle);
+            }
+            metadata.is_file() && {
+                let bytes = std::fs::read(&path).unwrap();
+                bytes.windows(needle.len()).any(|window| window == needle)
+            }
+        })
+    }
+    search(&world.path("store"), needle)
+}
+
+#[test]
+fn secrets_are_files_and_variables_and_leave_no_trace() {
+    let Some(world) = World::new() else { return };
+    std::fs::write(world.path("raw"), b"\xff\xfe-raw-secret\n").unwrap();
+    let text = "FROM busybox\n\
+                RUN --mount=type=secret,id=raw,target=/key,uid=3,gid=4,mode=0440,required=true \
+                --mount=type=secret,id=raw,env=RAW --mount=type=secret,id=VARIABLE \
+                stat -c '%u:%g %a' /key && head -c 2 /key | od -An -tx1 && cat /run/secrets/VARIABLE && \
+                printf %s \"$RAW\" | head -c 2 | od -An -tx1 && sha256sum </key >/sum\n\
+                RUN ls -d /key /run/secrets 2>/dev/null | wc -l >/left\n";
+    world.write("context/Dockerfile", text);
+    let build = |secret: &str, variable: &str| {
+        let mut command = world.command();
+        command.args(["build", "--progress=plain", "-t", "app", "--secret", secret]);
+        outcome(
+            command
+                .args(["--secret", "id=VARIABLE", "context"])
+                .env("VARIABLE", variable),
+        )
+    };
+    let first = build("id=raw,src=raw", "of-the-environment");
+    assert_eq!(first.code, 0, "{first:?}");
+    for part in [" 3:4 440\n", " of-the-environment"] {
+        assert!(first.stderr.contains(part), "{part} in {}", first.stderr);
+    }
+    assert_eq!(first.stderr.matches("ff fe\n").count(), 2, "{}", first.stderr);
+    assert_eq!(world.ok("run app cat /left"), "0\n");
+    if rustix::process::geteuid().is_root() {
+        assert!(!store_has(&world, b"-raw-secret"));
+        assert!(!store_has(&world, b"of-the-environment"));
+    }
+    // Values are in no key.
+    let second = build("id=raw,src=context/Dockerfile", "another");
+    assert_eq!(second.stderr.matches(" CACHED\n").count(), 3, "{}", second.stderr);
+
+    let without = world.fails("build --no-cache context", 1);
+    assert!(
+        without.contains("secret `raw` is required and was not given")
+            && without.contains(">>> RUN --mount=type=secret"),
+        "{without}"
+    );
+    std::fs::write(world.path("zero"), b"a\0b").unwrap();
+    let zero = world.fails("build --no-cache --secret id=raw,src=zero context", 1);
+    assert!(zero.contains("secret `raw` has a zero byte"), "{zero}");
+    let missing =
+        outcome(
+            world
+                .command()
+                .args(["build", "--no-cache", "--secret=id=raw,src=none", "context"]),
+        );
+    assert!(
+        missing.code == 1 && missing.stderr.contains("`none`"),
+        "{missing:?}"
+    );
+}
+
+/// A self-signed authority that exists for this test alone.
+const AUTHORITY: &str = include_str!("authority.pem");
+
+#[test]
+fn host_authorities_reach_run_and_leave_no_trace() {
+    let Some(world) = World::new() else { return };
+    world.write("authority.pem", AUTHORITY);
+    let body = AUTHORITY.lines().nth(2).unwrap();
+    let text = format!(
+        "FROM busybox\nENV PIP_CERT=/own\n\
+         RUN mkdir -p /usr/lib/jvm/java-17/lib/security && touch /usr/lib/jvm/java-17/lib/security/cacerts\n\
+         RUN echo \"$SSL_CERT_FILE $PIP_CERT [$JAVA_TOOL_OPTIONS]\"; grep -c '{body}' \"$SSL_CERT_FILE\"; \
+         cat \"$APT_CONFIG\"; head -c 4 /usr/lib/jvm/java-17/lib/security/jssecacerts | od -An -tx1; \
+         stat -c '%a %u:%g' $SSL_CERT_FILE\n"
+    );
+    world.write("context/Dockerfile", &text);
+    let with = world.distil([
+        "build",
+        "--progress=plain",
+        "--host-ca=authority.pem",
+        "-t",
+        "with",
+        "context",
+    ]);
+    for part in [
+        " /dev/distil/ca.pem /own []\n",
+        " 1\n",
+        "Acquire::https::CaInfo \"/dev/distil/ca.pem\";\n",
+        " fe ed fe ed\n",
+        " 444 0:0\n",
+    ] {
+        assert!(with.stderr.contains(part), "{part:?} in {}", with.stderr);
+    }
+    // In the image is nothing of it, and the same build without it hits the same cache.
+    let without = world.distil(["build", "--progress=plain", "-t", "without", "context"]);
+    assert_eq!(
+        without.stderr.matches(" CACHED\n").count(),
+        3,
+        "{}",
+        without.stderr
+    );
+    let id = |name: &str| world.ok(&format!("inspect {name} --format {{{{.Id}}}}"));
+    assert_eq!(id("with"), id("without"));
+    let seen = world.ok("run with find / -xdev");
+    assert!(
+        !seen.contains("/jssecacerts") && seen.contains("/lib/security/cacerts"),
+        "{seen}"
+    );
+    let told =
+        world.ok("history --no-trunc with") + &world.ok("inspect with") + &world.ok("du --format json");
+    assert!(!told.contains("/dev/distil"), "{told}");
+    if rustix::process::geteuid().is_root() {
+        let certificate: Vec<&str> = AUTHORITY.lines().filter(|line| !line.starts_with('-')).collect();
+        for needle in ["/dev/distil", certificate[1], certificate.last().unwrap()] {
+            // The step that looks for it names it.
+            assert!(
+                needle == body || !store_has(&world, needle.as_bytes()),
+                "{needle}"
+            );
+        }
+    }
+}
+
+#[test]
+fn host_authorities_come_from_the_config_file_too() {
+    let Some(world) = World::new() else { return };
+    world.write("authority.pem", AUTHORITY);
+    let path = world.path("authority.pem");
+    world.write(
+        "home/.config/distil/config.toml",
+        &format!("host-ca = \"{}\"\n", path.display()),
+    );
+    let count = |n: u32| format!("FROM busybox\nRUN : {n}; echo \"[$SSL_CERT_FILE]\"\n");
+    for (n, arguments, variable, lent) in [
+        (1, &[][..], None, true),
+        (2, &["--host-ca=false"], None, false),
+        (3, &[], Some("false"), false),
+        (4, &["--host-ca=none.pem"], None, false),
+    ] {
+        world.write("context/Dockerfile", &count(n));
+        let mut command = world.command();
+        command
+            .args(["build", "--progress=plain"])
+            .args(arguments)
+            .arg("context");
+        command.envs(variable.map(|value| ("DISTIL_HOST_CA", value)));
+        let told = outcome(&mut command);
+        assert_eq!(
+            told.stderr.contains("[/dev/distil/ca.pem]"),
+            lent,
+            "{n}: {told:?}"
+        );
+        assert_eq!(told.code == 0, n != 4, "{told:?}");
+    }
+    world.write("home/.config/distil/config.toml", "host-ca = 7\n");
+    assert!(
+        world
+            .fails("build context", 2)
+            .contains("`true`, `false` or the path of a file")
+    );
+}
+
+#[test]
+fn an_unknown_authority_is_told_with_the_way_out() {
+    let Some(world) = World::new() else { return };
+    let text = "FROM busybox\nRUN echo 'x509: certificate signed by unknown authority' >&2; \
+                for i in $(seq 50); do echo $i; done; exit 1\n";
+    world.write("context/Dockerfile", text);
+    world.write("authority.pem", AUTHORITY);
+    let told = world.fails("build context", 1);
+    assert!(
+        told.contains("hint: ") && told.contains("`--host-ca` lets it trust"),
+        "{told}"
+    );
+    // Only the last lines are shown again.
+    let last = told.split_once("------\n >").unwrap().1;
+    assert!(last.contains("\n50\n") && !last.contains("\n29\n"), "{told}");
+    let told = world.fails("build --host-ca=authority.pem context", 1);
+    assert!(!told.contains("--host-ca"), "{told}");
 }

@@ -14,7 +14,7 @@ fn wrong_arguments_are_named() {
         ("build", 2, "<CONTEXT>"),
         ("build --push .", 2, "`--push` is a flag of buildx"),
         ("buildx build --cache-to type=inline .", 2, "`--cache-to`"),
-        ("image build --secret=id=x .", 2, "`--secret`"),
+        ("image build --provenance=true .", 2, "`--provenance`"),
         ("build -m 1g .", 2, "`-m`"),
         ("build -o type=nope .", 2, "`nope` is no type"),
         ("build -t A .", 2, "`A` is no image name"),

@@ -1,10 +1,12 @@
 //! RUN: one process in the sandbox.
 
 mod cache_mount;
+mod host_ca;
 mod mounts;
+mod secrets;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use distil_llb::{OpNode, pb};
@@ -16,6 +18,7 @@ use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource
 
 use self::cache_mount::CacheMounts;
 pub(crate) use self::cache_mount::forget;
+use self::host_ca::Lent;
 use self::mounts::{Actives, Mounts, OutputPlaces, Root};
 use super::{OpEnvironment, Output, cache_map, with_flag};
 use crate::cache_map::OpKey;
@@ -66,7 +69,6 @@ impl ExecOp {
         }
         for mount in &exec.mounts {
             match pb::MountType::try_from(mount.mount_type) {
-                Ok(pb::MountType::Ssh) => return refuse("`--mount=type=ssh` is not supported yet"),
                 Ok(_) => {}
                 Err(_) => return refuse("a mount of an unknown kind"),
             }
@@ -83,6 +85,10 @@ impl ExecOp {
             environment,
             architecture,
         })
+    }
+
+    fn work_directory(&self) -> PathBuf {
+        Path::new("/").join(&self.meta.cwd)
     }
 
     fn command(&self) -> String {
@@ -111,7 +117,7 @@ impl ExecOp {
         )))
     }
 
-    fn environment_variables(&self) -> Vec<OsString> {
+    fn environment_variables(&self) -> Result<Vec<OsString>, OpError> {
         let mut env: Vec<OsString> = self.meta.env.iter().map(OsString::from).collect();
         if let Some(proxy) = &self.meta.proxy_env {
             let pairs = [
@@ -130,17 +136,9 @@ impl ExecOp {
             env.insert(0, format!("PATH={}", distil_sandbox::DEFAULT_PATH).into());
         }
         for secret in &self.exec.secretenv {
-            let value = self
-                .environment
-                .secrets
-                .get(&secret.id)
-                .cloned()
-                .unwrap_or_default();
-            let mut pair = OsString::from(format!("{}=", secret.name));
-            pair.push(String::from_utf8_lossy(&value).as_ref());
-            env.push(pair);
+            env.push(self.secret_variable(secret)?);
         }
-        env
+        Ok(env)
     }
 
     fn spec(&self, mounts: Mounts, actives: &Actives) -> Result<ProcessSpec, OpError> {
@@ -173,12 +171,8 @@ impl ExecOp {
             });
         }
         let mut spec = ProcessSpec::new(root, self.meta.args.iter().map(OsString::from).collect());
-        spec.env = self.environment_variables();
-        spec.cwd = PathBuf::from(if self.meta.cwd.is_empty() {
-            "/"
-        } else {
-            &self.meta.cwd
-        });
+        spec.env = self.environment_variables()?;
+        spec.cwd = self.work_directory();
         spec.user.clone_from(&self.meta.user);
         spec.mounts = mounts.further;
         spec.hosts = Some(network_files::hosts(&hostname, &extra));
@@ -218,6 +212,20 @@ impl ExecOp {
             Err(SandboxError::Start(error)) => Err(self.failed(format!("exit code: 1: {error}"), 1)),
             Err(error) => Err(OpError::failed(error)),
         }
+    }
+
+    /// What the process gets of the authorities that are lent to RUN.
+    fn lend(&self, inputs: &[Output]) -> Result<Lent, OpError> {
+        if self.environment.ephemeral.host_ca.is_none() {
+            return Ok(Lent::default());
+        }
+        let root = self.exec.mounts.iter().find(|mount| mount.dest == "/");
+        let input = root.and_then(|root| inputs.get(usize::try_from(root.input).ok()?));
+        let empty = Output::Layers(Vec::new());
+        let tree = input.unwrap_or(&empty).tree(&self.environment.snapshotter)?;
+        let variables = self.meta.env.iter().filter_map(|pair| pair.split('=').next());
+        let secrets = self.exec.secretenv.iter().map(|secret| secret.name.as_str());
+        self.lent(tree.as_ref(), &variables.chain(secrets).collect())
     }
 
     fn accepts(&self, code: u8) -> bool {
@@ -267,8 +275,11 @@ impl Op for ExecOp {
         let mut actives = Actives::default();
         let mut outputs = OutputPlaces::new();
         let caches = CacheMounts::take(self, ctx, &inputs)?;
-        let mounts = self.mounts(&inputs, &caches, &mut actives, &mut outputs)?;
-        let spec = self.spec(mounts, &actives)?;
+        let mut mounts = self.mounts(&inputs, &caches, &mut actives, &mut outputs)?;
+        let lent = self.lend(&inputs)?;
+        mounts.further.extend(lent.mounts);
+        let mut spec = self.spec(mounts, &actives)?;
+        spec.env.extend(lent.variables);
         let ran = self.run(ctx, &spec);
         if let Err(error) = &ran {
             crate::toolbox::after_failure(&self.environment, ctx, &spec, error);

@@ -26,6 +26,7 @@ use self::context::Context;
 pub(crate) use self::exec::forget as forget_cache_mounts;
 pub(crate) use self::names::{base_of, step_names};
 use crate::cache_map::{self, InputKey, OpKey};
+use crate::ephemeral::Ephemeral;
 use crate::error::BuildError;
 use crate::origins::OwnerLists;
 use crate::packages::PackageSources;
@@ -89,8 +90,8 @@ pub(crate) struct OpEnvironment {
     pub(crate) ignore_files: BTreeMap<String, PathBuf>,
     /// Platform of this machine.
     pub(crate) host: Platform,
-    /// Values of secrets by id.
-    pub(crate) secrets: BTreeMap<String, Vec<u8>>,
+    /// What RUN sees and nothing keeps.
+    pub(crate) ephemeral: Ephemeral,
     /// `/etc/resolv.conf` for RUN.
     pub(crate) resolv_conf: Vec<u8>,
     /// Time of the build.

@@ -2,6 +2,7 @@
 
 mod call;
 mod checks;
+mod ephemeral;
 mod failure_shell;
 mod gates;
 mod outline;
@@ -10,6 +11,7 @@ pub(crate) mod preflight;
 pub(crate) mod report;
 pub(crate) mod request;
 mod targets;
+mod trust;
 mod write;
 
 use std::fmt::Write as _;
@@ -21,6 +23,8 @@ use distil_engine::progress::ProgressSink;
 use distil_engine::{BuildRequest, BuildResult, Engine};
 use distil_solver::Mode;
 
+pub(crate) use self::ephemeral::HostCaKey;
+use self::ephemeral::{EphemeralArgs, Sources};
 use self::failure_shell::{OnError, TerminalShell};
 use self::output::Output;
 use self::report::Recorder;
@@ -35,6 +39,8 @@ use crate::upkeep;
 pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
+    #[command(flatten)]
+    pub(crate) ephemeral: EphemeralArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// How progress is shown
@@ -204,12 +210,9 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
     if args.on_error == OnError::Shell {
         TerminalShell::check()?;
     }
-    let names = args
-        .output
-        .tags
-        .iter()
-        .map(|tag| image_name(tag))
-        .collect::<Result<Vec<_>, _>>()?;
+    let ephemeral = Sources::parse(session, &args.ephemeral)?;
+    let names = args.output.tags.iter().map(|tag| image_name(tag));
+    let names = names.collect::<Result<Vec<_>, _>>()?;
     let gates = gates::Gates::new(&args.output)?;
     let preflight = preflight::Preflight::new(session, args, &outputs);
     let mut request = request(session, &args.input)?;
@@ -226,6 +229,8 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
     }
     if first_look {
         request.build.mode = Mode::CacheOnly;
+    } else {
+        request.build.ephemeral = ephemeral.read(session)?;
     }
     let jobs = args.jobs.map(std::num::NonZeroU16::get);
     let engine = session.engine(&args.input.bases, jobs)?;
@@ -249,7 +254,8 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
         Err(failure) => {
             recorder.finish();
             tell_steps(session, &recorder);
-            Err(report::failure(&request.build.dockerfile, &failure, &recorder))
+            let error = report::failure(&request.build.dockerfile, &failure, &recorder);
+            Err(ephemeral.hint_of_failure(error, recorder.is_distrustful(&failure)))
         }
         Ok(result) if first_look && !is_known(&engine, &outputs, &preflight, &result)? => {
             drop(engine);

@@ -20,6 +20,9 @@ use crate::progress::Display;
 /// Lines of output of a failed step that are shown again.
 const LOG_LINES: usize = 20;
 
+/// Lines that are kept to find out why it failed: some programs say much after the reason.
+const KEPT_LINES: usize = 200;
+
 /// Draws progress and keeps the last output of each step for a failure report. A first look at the cache
 /// holds its events back: they are shown only when the look was all that was needed.
 pub(crate) struct Recorder {
@@ -198,9 +201,17 @@ impl Recorder {
         let lines = step
             .log
             .iter()
+            .skip(step.log.len().saturating_sub(LOG_LINES))
             .map(|line| String::from_utf8_lossy(line).trim_end().to_owned())
             .collect();
         Some((step.name.clone(), lines))
+    }
+
+    /// Whether the step that failed says that a server's certificate is of an unknown authority.
+    pub(super) fn is_distrustful(&self, failure: &Failure) -> bool {
+        let steps = lock(&self.steps);
+        let step = failure.error.vertex().and_then(|vertex| steps.get(&vertex));
+        step.is_some_and(|step| step.log.iter().any(|line| super::trust::is_distrust(line)))
     }
 
     fn record(&self, event: &ProgressEvent) {
@@ -218,7 +229,7 @@ impl Recorder {
                         Some(line) if !line.ends_with(b"\n") => line.extend_from_slice(piece),
                         _ => log.push_back(piece.to_vec()),
                     }
-                    if log.len() > LOG_LINES {
+                    if log.len() > KEPT_LINES {
                         log.pop_front();
                     }
                 }

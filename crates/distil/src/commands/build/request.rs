@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use distil_engine::{BuildRequest, DockerfileText, MAIN_CONTEXT};
+use distil_engine::{BuildRequest, DockerfileText, Ephemeral, MAIN_CONTEXT};
 use distil_frontend::{NoCache, Options, ResolveMode};
 use distil_llb::pb::NetMode;
 use distil_oci::{Layout, Platform};
@@ -77,7 +77,7 @@ pub(crate) fn request(session: &Session, args: &InputArgs) -> Result<Request, Cl
         contexts,
         layouts,
         options,
-        secrets: BTreeMap::new(),
+        ephemeral: Ephemeral::default(),
         mode: Mode::Full,
         failure_shell: None,
     };

@@ -63,7 +63,11 @@ impl ExecOp {
                     }
                     MountSource::Tmpfs { size }
                 }
-                pb::MountType::Secret => match self.secret(mount)? {
+                pb::MountType::Secret => match self.secret_file(mount)? {
+                    Some(source) => source,
+                    None => continue,
+                },
+                pb::MountType::Ssh => match ssh_socket(mount)? {
                     Some(source) => source,
                     None => continue,
                 },
@@ -78,7 +82,8 @@ impl ExecOp {
                 _ => self.bind(mount, inputs, actives, outputs)?,
             };
             further.push(ProcessMount {
-                target: PathBuf::from(&mount.dest),
+                // The target of a secret may be relative.
+                target: self.work_directory().join(&mount.dest),
                 source,
             });
         }
@@ -168,24 +173,16 @@ impl ExecOp {
             None => Ok(Vec::new()),
         }
     }
+}
 
-    fn secret(&self, mount: &pb::Mount) -> Result<Option<MountSource>, OpError> {
-        let Some(secret) = &mount.secret_opt else {
-            return Ok(None);
-        };
-        match self.environment.secrets.get(&secret.id) {
-            Some(content) => Ok(Some(MountSource::File {
-                content: content.clone(),
-                uid: secret.uid,
-                gid: secret.gid,
-                mode: secret.mode & 0o777,
-                executable: false,
-            })),
-            None if secret.optional => Ok(None),
-            None => Err(OpError::failed(format!(
-                "secret `{}` is required and was not given",
-                secret.id
-            ))),
-        }
+/// The socket of an agent; `None` for one that was not given and need not be.
+fn ssh_socket(mount: &pb::Mount) -> Result<Option<MountSource>, OpError> {
+    let options = mount.ssh_opt.clone().unwrap_or_default();
+    match options.optional {
+        true => Ok(None),
+        false => Err(OpError::failed(format!(
+            "ssh agent `{}` is required, and distil cannot pass on agents yet",
+            options.id
+        ))),
     }
 }
