@@ -12,6 +12,7 @@ mod error;
 mod finding;
 mod instruction;
 mod inventory;
+mod licence;
 mod manifests;
 pub mod origin;
 mod os_release;
@@ -19,6 +20,7 @@ pub mod policy;
 pub mod preflight;
 mod printable;
 pub mod rules;
+mod sbom;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests: a panic is how they fail")]
 mod testing;
@@ -30,6 +32,8 @@ pub use error::AuditError;
 pub use finding::{Finding, Severity};
 pub use instruction::Instruction;
 pub use inventory::{Ecosystem, Inventory, OwnedFile, Package, SourcePackage, normal_python_name};
+pub use licence::Licence;
 pub use os_release::OsRelease;
 pub use printable::{printable, printable_path, printable_text};
+pub use sbom::{FileDigests, PackageDigest, Sbom, SbomOptions};
 pub use view::{Entry, Hidden, ImageView, Layer, RealPaths};

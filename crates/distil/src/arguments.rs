@@ -116,6 +116,8 @@ pub(crate) enum Command {
     Audit(commands::audit::AuditArgs),
     /// Tell which layer, instruction and package a file of an image is from
     Which(commands::which::WhichArgs),
+    /// List the packages of an image: a bill of materials
+    Sbom(commands::sbom::SbomArgs),
     /// Tell which known vulnerabilities the packages of an image have
     Cve(Box<commands::cve::CveArgs>),
     /// Show what the store holds

@@ -80,6 +80,7 @@ fn dispatch(session: &Session, command: &Command) -> Result<(), CliError> {
         Command::Diff(args) => commands::diff::diff(session, args),
         Command::Audit(args) => commands::audit::audit(session, args),
         Command::Which(args) => commands::which::which(session, args),
+        Command::Sbom(args) => commands::sbom::sbom(session, args),
         Command::Cve(args) => commands::cve::cve(session, args),
         Command::Du(args)
         | Command::System(SystemCommand::Df(args))

@@ -1,5 +1,6 @@
 //! The packages of an image, from the records that package managers leave.
 
+mod copied;
 mod dpkg;
 pub(crate) mod purl;
 #[cfg(test)]
@@ -88,7 +89,8 @@ pub struct Package {
     /// What Go's checksum database has for the module: `h1:` and the base64 of a SHA-256 over its files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub go_sum: Option<String>,
-    /// The file of the image that says it is installed.
+    /// The file of the image that says it is installed; the first file of a package that was copied without
+    /// its record.
     #[serde(serialize_with = "path_text")]
     pub record: PathBuf,
     /// The path inside of `record` when that is a Java archive with archives in it; `!/` stands between an
@@ -126,7 +128,8 @@ impl Inventory {
         Ok(Self::of(dpkg::read(view, system.as_ref())?))
     }
 
-    /// [`Inventory::read`], and the packages of programming languages: modules of Go programs, Python
+    /// [`Inventory::read`], and the Debian packages of files that COPY took from a stage without their record
+    /// ([`crate::origin`]), and the packages of programming languages: modules of Go programs, Python
     /// distributions, npm packages, Maven artifacts in Java archives. A package that stands in several places
     /// is there once for each.
     ///
@@ -135,6 +138,7 @@ impl Inventory {
     pub fn read_all(view: &ImageView) -> Result<Self, AuditError> {
         let system = OsRelease::read(view)?;
         let mut found = dpkg::read(view, system.as_ref())?;
+        copied::add(view, system.as_ref(), &mut found)?;
         found.extend(manifests::read(view)?);
         Ok(Self::of(found))
     }

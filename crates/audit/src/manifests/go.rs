@@ -3,7 +3,10 @@
 use distil_elf::{ElfError, GoBuildInfo};
 
 use super::{Candidate, Draft, Drafts};
-use crate::{Ecosystem, ImageView};
+use crate::{Ecosystem, ImageView, OwnedFile};
+
+/// The standard library, as scanners and advisories call it.
+const LIBRARY: &str = "stdlib";
 
 /// The modules of a program: itself, what it was built with, and the standard library.
 pub(super) fn read(view: &ImageView, candidate: &Candidate<'_>) -> Drafts {
@@ -14,7 +17,18 @@ pub(super) fn read(view: &ImageView, candidate: &Candidate<'_>) -> Drafts {
         // Whether a damaged program is one of Go's, no one can tell.
         Err(_) => None,
     };
-    Ok(info.map(|info| modules(&info)).unwrap_or_default())
+    let mut drafts = info.map(|info| modules(&info)).unwrap_or_default();
+    // The main module stands first, where there are modules at all.
+    if let Some(main) = drafts
+        .first_mut()
+        .filter(|draft| draft.go_sum.is_none() && draft.name != LIBRARY)
+    {
+        main.files.push(OwnedFile {
+            path: candidate.entry.path.clone(),
+            md5: None,
+        });
+    }
+    Ok(drafts)
 }
 
 fn modules(info: &GoBuildInfo) -> Vec<Draft> {
@@ -44,7 +58,7 @@ fn modules(info: &GoBuildInfo) -> Vec<Draft> {
         .split_ascii_whitespace()
         .find(|word| word.starts_with("go"));
     let toolchain = toolchain.unwrap_or(&info.version);
-    let mut library = Draft::new(Ecosystem::Golang, "stdlib", toolchain);
+    let mut library = Draft::new(Ecosystem::Golang, LIBRARY, toolchain);
     library.licence = Some("BSD-3-Clause".to_owned());
     drafts.push(library);
     drafts

@@ -1,5 +1,7 @@
 //! Java archives: Maven's `pom.properties`, the manifest, and archives inside archives.
 
+use std::io;
+
 use distil_debian::deb822::{Paragraph, paragraphs};
 use distil_elf::ReadAt;
 
@@ -55,6 +57,34 @@ pub(super) fn read(view: &ImageView, candidate: &Candidate<'_>) -> Drafts {
         });
     }
     Ok(drafts)
+}
+
+/// The bytes of an archive that lies in others; `path` is as in [`crate::Package::member`]. None where it is not
+/// there any more or is damaged.
+pub(super) fn member(source: &dyn ReadAt, length: u64, path: &str) -> io::Result<Option<Vec<u8>>> {
+    match find_member(source, length, path) {
+        Ok(bytes) => Ok(bytes),
+        Err(ZipError::Io(error)) => Err(error),
+        Err(ZipError::Malformed(_)) => Ok(None),
+    }
+}
+
+fn find_member(source: &dyn ReadAt, length: u64, path: &str) -> Result<Option<Vec<u8>>, ZipError> {
+    let archive = Archive::open(source, length)?;
+    let (first, rest) = path
+        .split_once("!/")
+        .map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let Some(member) = archive.find(first) else {
+        return Ok(None);
+    };
+    let bytes = archive.read(member, MAX_INNER)?;
+    match rest {
+        None => Ok(Some(bytes)),
+        Some(rest) => {
+            let length = bytes.len() as u64;
+            find_member(&Bytes(bytes), length, rest)
+        }
+    }
 }
 
 /// An archive, as it is named.

@@ -117,6 +117,18 @@ pub(crate) fn read(view: &ImageView) -> Result<Vec<(Package, Vec<OwnedFile>)>, A
     Ok(found.collect())
 }
 
+/// The bytes of an archive that lies in others. None where it is not there any more or is damaged.
+pub(crate) fn archive_member(view: &ImageView, package: &Package) -> Result<Option<Vec<u8>>, AuditError> {
+    let (Some(entry), Some(member)) = (view.get(&package.record), &package.member) else {
+        return Ok(None);
+    };
+    let file = view.open_file(entry)?;
+    java::member(&file, entry.size(), member).map_err(|source| AuditError::Read {
+        path: entry.path.clone(),
+        source,
+    })
+}
+
 /// How a file is read, by its name, mode and size.
 fn candidate(entry: &Entry) -> Option<Candidate<'_>> {
     if !entry.node.kind.is_file() || entry.size() == 0 {

@@ -16,7 +16,7 @@ use std::path::{Component, Path, PathBuf};
 use distil_oci::{DiffId, Digest, Digester, ImageConfig};
 use distil_rootfs::{MergedTree, Node, RootDir, Tree, Xattrs, scan_layers};
 use distil_snapshot::{LayerId, Snapshotter};
-use distil_store::ImageInfo;
+use distil_store::{ImageInfo, Store};
 
 use crate::{AuditError, Instruction, instruction};
 
@@ -147,6 +147,11 @@ impl ImageView {
             tree,
             snapshots: snapshots.clone(),
         })
+    }
+
+    /// The store that the layers are in.
+    pub(crate) fn store(&self) -> &Store {
+        self.snapshots.store()
     }
 
     /// Where the store is that the layers are in.

@@ -12,10 +12,10 @@ mod builds;
 mod checks;
 mod debug;
 
+mod cve;
 #[path = "../../../elf/tests/elf/build.rs"]
 #[allow(dead_code, reason = "shared with the tests of `elf`, which use more of it")]
 mod elf_file;
-mod cve;
 mod images;
 mod inside;
 mod mounts;
@@ -24,6 +24,7 @@ mod outputs;
 mod preflight;
 mod recipes;
 mod run;
+mod sbom;
 mod terminal;
 mod usage;
 mod world;
