@@ -127,14 +127,13 @@ fn message(image: &Image<'_>, program: &Program<'_>, entry: &Entry, shell: Optio
             .and_then(|name| names::place(name.to_str()?))
             .unwrap_or(usize::MAX)
     });
-    match aliases.as_slice() {
-        [] => {}
-        [one] => text.push_str(&format!(", also as {}", quoted(one))),
-        [one, rest @ ..] => text.push_str(&format!(
-            ", also as {} and {} more names",
-            quoted(one),
-            rest.len()
-        )),
+    if let [first, rest @ ..] = aliases.as_slice() {
+        text.push_str(&format!(", also as {}", quoted(first)));
+        match rest.len() {
+            0 => {}
+            1 => text.push_str(" and 1 more name"),
+            count => text.push_str(&format!(" and {count} more names")),
+        }
     }
     text + &image.owner_text(entry)
 }

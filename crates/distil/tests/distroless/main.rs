@@ -7,6 +7,7 @@
     reason = "tests fail by a panic and tell what they skip"
 )]
 
+mod audit;
 #[path = "../support/ordinary_user.rs"]
 mod ordinary_user;
 mod world;

@@ -31,6 +31,7 @@ pub(super) fn log(name: &str, report: &Report) -> Value {
                 "rules": RULES.iter().map(|known| rule(known)).collect::<Vec<_>>(),
             }},
             "columnKind": "unicodeCodePoints",
+            "originalUriBaseIds": {"IMAGE": {"description": {"text": "the root of the image"}}},
             "properties": {"image": name, "policy": report.policy.name()},
             "results": own.chain(accepted).collect::<Vec<_>>(),
         }],
