@@ -1,8 +1,14 @@
 //! Lockfiles through the program, with Debian's own archive behind a server that can misbehave. Where no archive can
 //! be reached the test says so and passes.
 
-#![expect(clippy::unwrap_used, reason = "tests fail by a panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by a panic and tell when they are skipped"
+)]
 
+#[path = "../support/ordinary_user.rs"]
+mod ordinary_user;
 mod own_suite;
 #[path = "../../../debian/tests/support/mod.rs"]
 mod support;

@@ -1,9 +1,11 @@
 //! Recipes that read suites of their own alone, of an archive made for the test. Debian's cannot be reached here.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::ordinary_user::OrdinaryUser;
 use crate::support::{TestArchive, now};
 
 const DAY: i64 = 86_400;
@@ -11,6 +13,8 @@ const DAY: i64 = 86_400;
 struct World {
     directory: tempfile::TempDir,
     archive: TestArchive,
+    /// Who runs the program, when it is not who runs the test.
+    user: Option<String>,
 }
 
 impl World {
@@ -20,7 +24,11 @@ impl World {
         archive.add("bookworm", "app", "1.0", "");
         archive.publish(now() - 2 * DAY);
         let directory = tempfile::tempdir().unwrap();
-        let world = World { directory, archive };
+        let world = World {
+            directory,
+            archive,
+            user: None,
+        };
         fs::write(world.path("key.pgp"), world.archive.key.public()).unwrap();
         fs::write(world.path("tool"), [0, 159, 146, 150]).unwrap();
         let recipe = format!(
@@ -33,12 +41,35 @@ impl World {
         world
     }
 
+    /// Everything belongs to `user` from now on, who may not see where the program was built.
+    fn of(mut self, user: &OrdinaryUser) -> World {
+        fs::copy(env!("CARGO_BIN_EXE_distil"), self.path("distil")).unwrap();
+        for folder in [self.directory.path(), self.archive.path()] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let chown = Command::new("chown")
+            .args(["-R", &user.name])
+            .arg(self.directory.path())
+            .status();
+        assert!(chown.unwrap().success());
+        self.user = Some(user.name.clone());
+        self
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     fn distil(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_distil"))
+        let mut command = match &self.user {
+            None => Command::new(env!("CARGO_BIN_EXE_distil")),
+            Some(user) => {
+                let mut command = Command::new("runuser");
+                command.args(["-u", user, "--"]).arg(self.path("distil"));
+                command
+            }
+        };
+        command
             .args(arguments)
             .current_dir(self.directory.path())
             .env("DISTIL_ROOT", self.path("store"))
@@ -121,4 +152,51 @@ fn files_beside_the_recipe_are_locked_and_indexes_stay_kept() {
     world.archive.publish(now() - DAY / 2);
     world.works(&["base", "update", "own.lock"]);
     assert_eq!(world.kept_indexes(), [""; 0]);
+}
+
+/// The manifests that a lockfile records.
+fn manifests(lock: &Path) -> Vec<String> {
+    let text = fs::read_to_string(lock).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with("manifest = "));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn an_ordinary_user_records_the_same_digests_as_root() {
+    let Some(user) = OrdinaryUser::new() else {
+        return;
+    };
+    let lock = [
+        "base",
+        "lock",
+        "own.yaml",
+        "--digests",
+        "--keep-indexes",
+        "--progress=plain",
+    ];
+    let world = World::new();
+    world.works(&lock);
+    let expected = manifests(&world.path("own.lock"));
+    assert_eq!(expected.len(), 2, "for amd64 and arm64");
+    world.works(&["reset", "--force"]);
+    fs::remove_file(world.path("own.lock")).unwrap();
+    fs::remove_dir_all(world.path("own.lock.d")).unwrap();
+
+    let mut world = world.of(&user);
+    world.works(&lock);
+    assert_eq!(manifests(&world.path("own.lock")), expected);
+    let owner = fs::metadata(world.path("own.yaml")).unwrap().uid();
+    let folder = fs::read_dir(world.path("own.lock.d")).unwrap();
+    let kept = folder.map(|entry| entry.unwrap().path());
+    for path in kept.chain([world.path("own.lock"), world.path("own.lock.d")]) {
+        assert_eq!(fs::metadata(&path).unwrap().uid(), owner, "{}", path.display());
+    }
+    world.works(&["base", "build", "own.yaml", "--locked", "-q"]);
+
+    world.archive.add("bookworm", "app", "2.0", "");
+    world.archive.publish(now() - DAY);
+    world.works(&["base", "update", "own.lock", "--digests"]);
+    let updated = manifests(&world.path("own.lock"));
+    assert!(updated.len() == 2 && updated != expected, "{updated:?}");
+    world.works(&["base", "verify", "own.lock", "--offline"]);
 }
