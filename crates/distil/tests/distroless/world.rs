@@ -103,16 +103,21 @@ impl World {
         true
     }
 
-    fn run_output(&self, image: &str, arguments: &[&str]) -> Output {
+    fn run_output(&self, image: &str, options: &[&str], arguments: &[&str]) -> Output {
         let programs = format!("{}:/programs:ro", self.path("programs"));
         let reference = format!("distil/{image}");
-        let run = ["run", "--rm", "-v", &programs, &reference];
-        self.command(&[&run, arguments].concat())
+        let run = ["run", "--rm", "-v", &programs];
+        self.command(&[&run, options, &[&*reference], arguments].concat())
     }
 
     /// What a program writes in the image, which it must end well in.
     pub(crate) fn run(&self, image: &str, arguments: &[&str]) -> String {
-        let output = self.run_output(image, arguments);
+        self.run_with(image, &[], arguments)
+    }
+
+    /// The same with options of `distil run`.
+    pub(crate) fn run_with(&self, image: &str, options: &[&str], arguments: &[&str]) -> String {
+        let output = self.run_output(image, options, arguments);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{image} {arguments:?}: {error}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
@@ -120,7 +125,7 @@ impl World {
 
     /// What is told of a program that does not run in the image.
     pub(crate) fn run_fails(&self, image: &str, arguments: &[&str]) -> String {
-        let output = self.run_output(image, arguments);
+        let output = self.run_output(image, &[], arguments);
         assert!(!output.status.success(), "{image} {arguments:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
