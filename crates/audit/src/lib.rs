@@ -21,6 +21,7 @@ pub mod preflight;
 mod printable;
 pub mod rules;
 mod sbom;
+mod share;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests: a panic is how they fail")]
 mod testing;
@@ -36,4 +37,5 @@ pub use licence::Licence;
 pub use os_release::OsRelease;
 pub use printable::{printable, printable_path, printable_text};
 pub use sbom::{FileDigests, PackageDigest, Sbom, SbomOptions};
+pub use share::{Share, ShareKind, by_directory, by_package, package_sizes};
 pub use view::{Entry, Hidden, ImageView, Layer, RealPaths};

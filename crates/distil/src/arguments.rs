@@ -114,6 +114,8 @@ pub(crate) enum Command {
     Diff(commands::diff::DiffArgs),
     /// Look for what an image should not have, and for what it lacks
     Audit(commands::audit::AuditArgs),
+    /// Compare images: size, packages, tools, set-user-id files, start-up time
+    Compare(commands::compare::CompareArgs),
     /// Tell which layer, instruction and package a file of an image is from
     Which(commands::which::WhichArgs),
     /// List the packages of an image: a bill of materials

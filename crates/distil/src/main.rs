@@ -79,6 +79,7 @@ fn dispatch(session: &Session, command: &Command) -> Result<(), CliError> {
         Command::Cp(args) => commands::cp::cp(session, args),
         Command::Diff(args) => commands::diff::diff(session, args),
         Command::Audit(args) => commands::audit::audit(session, args),
+        Command::Compare(args) => commands::compare::compare(session, args),
         Command::Which(args) => commands::which::which(session, args),
         Command::Sbom(args) => commands::sbom::sbom(session, args),
         Command::Cve(args) => commands::cve::cve(session, args),

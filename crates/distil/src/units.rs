@@ -1,5 +1,7 @@
 //! How amounts and times are written for people, as docker writes them.
 
+use std::time::Duration;
+
 /// Bytes in decimal units with up to four digits: `1.94MB`, `512B`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
@@ -22,6 +24,22 @@ pub(crate) fn bytes(count: u64) -> String {
         &text
     };
     format!("{text}{}", UNITS[unit])
+}
+
+/// A short time with three digits: `850µs`, `12.3ms`, `1.25s`.
+pub(crate) fn short_time(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    let (value, unit) = match seconds {
+        _ if seconds >= 1.0 => (seconds, "s"),
+        _ if seconds >= 1e-3 => (seconds * 1e3, "ms"),
+        _ => (seconds * 1e6, "µs"),
+    };
+    let digits = match value {
+        _ if value >= 100.0 => 0,
+        _ if value >= 10.0 => 1,
+        _ => 2,
+    };
+    format!("{value:.digits$}{unit}")
 }
 
 /// An age in words: `5 seconds`, `About an hour`, `3 weeks`.
@@ -99,6 +117,19 @@ mod tests {
             (100, "100B"),
         ] {
             assert_eq!(bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn short_times_have_three_digits() {
+        for (micros, text) in [
+            (0, "0.00µs"),
+            (850, "850µs"),
+            (12_340, "12.3ms"),
+            (1_250_000, "1.25s"),
+            (75_000_000, "75.0s"),
+        ] {
+            assert_eq!(short_time(Duration::from_micros(micros)), text);
         }
     }
 

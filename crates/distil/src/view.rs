@@ -9,6 +9,7 @@ use distil_audit::{Entry, ImageView, Instruction, printable, printable_path, pri
 use distil_export::{load_archive, load_layout};
 use distil_oci::Platform;
 use distil_rootfs::{FileKind, Node};
+use distil_snapshot::Snapshotter;
 use distil_store::{ImageInfo, Store, StoreError};
 
 use crate::error::{CliError, chain};
@@ -27,6 +28,8 @@ pub(crate) enum ViewFormat {
 /// An image that can be looked into, and the store that holds its layers meanwhile.
 pub(crate) struct OpenedImage {
     view: ImageView,
+    /// The store that the layers are in.
+    pub(crate) snapshots: Snapshotter,
     /// As the user named it.
     pub(crate) name: String,
     /// A store for this image alone lies in the scratch space of this one, and goes with it.
@@ -120,6 +123,7 @@ impl Session {
         };
         Ok(OpenedImage {
             view: ImageView::open(&snapshots, image).map_err(failed)?,
+            snapshots,
             name: name.to_owned(),
             _scratch: scratch,
         })

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use distil_layer::{
     Compression, LayerError, LinkGroups, TarOptions, TarSummary, compress, decompress, write_tree,
 };
-use distil_oci::{DiffId, Digest, VerifyingReader, media_type};
+use distil_oci::{DiffId, Digest, Digester, VerifyingReader, media_type};
 use distil_rootfs::DirTree;
 use distil_store::{BlobProducer, LayerBlob, LayerId, LayerInfo, LockMode, Resource, Store, StoreError};
 
@@ -101,6 +101,44 @@ impl Snapshotter {
         };
         store.layers().add_blob(diff_id, &blob)?;
         Ok(blob)
+    }
+
+    /// Bytes that a registry stores for the layer with this diff ID: those of the compressed form that it was
+    /// pulled in, else those of `compression`. A form that is not known yet is made to be measured, with `threads`
+    /// threads (0: one a core); its digest and size are remembered, its bytes are not kept.
+    ///
+    /// # Errors
+    /// When no layer here has this diff ID, or its files cannot be read.
+    pub fn compressed_size(
+        &self,
+        diff_id: DiffId,
+        compression: Compression,
+        threads: usize,
+    ) -> Result<u64, SnapshotError> {
+        let store = self.store();
+        let plain = [media_type::LAYER, media_type::DOCKER_LAYER];
+        let known = store.layers().blobs(diff_id)?;
+        let pulled = |blob: &&LayerBlob| blob.form == ORIGINAL && !plain.contains(&blob.media_type.as_str());
+        let wanted = |blob: &&LayerBlob| blob.form == compression.form();
+        if let Some(blob) = known.iter().find(pulled).or_else(|| known.iter().find(wanted)) {
+            return Ok(blob.size);
+        }
+        if compression == Compression::Uncompressed {
+            return self.uncompressed(diff_id).map(|blob| blob.size);
+        }
+        let tar = LayerTars
+            .open(store, &diff_id.0)?
+            .ok_or(SnapshotError::DiffIdMissing { diff_id })?;
+        let mut packed = Digester::new();
+        compress(tar, &mut packed, compression, threads).map_err(io_error("compress", store.root()))?;
+        let blob = LayerBlob {
+            form: compression.form().to_owned(),
+            size: packed.length(),
+            digest: packed.finish(),
+            media_type: media_type_of(compression).to_owned(),
+        };
+        store.layers().add_blob(diff_id, &blob)?;
+        Ok(blob.size)
     }
 
     fn uncompressed(&self, diff_id: DiffId) -> Result<LayerBlob, SnapshotError> {

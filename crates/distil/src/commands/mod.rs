@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod base;
 pub(crate) mod build;
 pub(crate) mod cat;
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod cp;
 pub(crate) mod cve;

@@ -23,7 +23,7 @@ use crate::error::{CliError, chain};
 use crate::session::{Session, store_error};
 
 /// Arguments of `distil run`; meanings are docker's.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct RunArgs {
     /// Keep standard input open
     #[arg(short, long)]
@@ -172,6 +172,17 @@ pub(super) fn network(mode: Option<&str>) -> Result<Network, CliError> {
         Some(other) => Err(CliError::usage(format!("`--network {other}` is no network mode"))
             .hint("there are host and none")),
     }
+}
+
+/// The process that `distil run IMAGE` starts, without any option.
+pub(crate) fn image_process(
+    session: &Session,
+    config: &ImageConfig,
+    root: distil_rootfs::Mount,
+) -> Result<ProcessSpec, CliError> {
+    let args = RunArgs::default();
+    let options = Options::parse(&args)?;
+    spec(session, &args, options, config, root)
 }
 
 fn spec(

@@ -8,8 +8,10 @@
 )]
 
 mod audit;
+mod browser;
 mod builds;
 mod checks;
+mod compare;
 mod debug;
 
 mod cve;

@@ -184,3 +184,44 @@ fn the_original_of_a_foreign_tar_is_kept() {
         .expect("compresses");
     assert_ne!(forced.digest, digest);
 }
+
+#[test]
+fn a_compressed_size_is_measured_once_and_keeps_no_bytes() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new(SnapshotMode::Auto);
+    let layer = base(&place.snapshotter);
+    let diff_id = place.snapshotter.diff_id(layer).expect("hashes");
+    let size = |form| {
+        place
+            .snapshotter
+            .compressed_size(diff_id, form, 1)
+            .expect("measures")
+    };
+    let (gzip, plain) = (size(Compression::Gzip), size(Compression::Uncompressed));
+    assert!(gzip < plain, "{gzip} of {plain}");
+    let store = place.snapshotter.store();
+    let known = store.layers().blobs(diff_id).expect("lists");
+    assert_eq!(known.len(), 1);
+    assert!(!store.blobs().is_stored(&known[0].digest).expect("looks"));
+    // What is written later is exactly what was measured.
+    let blob = place
+        .snapshotter
+        .compressed(diff_id, Compression::Gzip, true)
+        .expect("compresses");
+    assert_eq!((&blob, blob.size), (&known[0], gzip));
+    assert!(store.blobs().is_stored(&blob.digest).expect("looks"));
+    // The form that it came in counts, whatever is wanted; one that is not compressed does not.
+    let other = known[0].digest;
+    let add = |size, kind| {
+        place
+            .snapshotter
+            .add_original(diff_id, other, size, kind)
+            .expect("adds");
+    };
+    add(1, "application/vnd.oci.image.layer.v1.tar");
+    assert_eq!(size(Compression::Gzip), gzip);
+    add(7, "application/vnd.oci.image.layer.v1.tar+zstd");
+    assert_eq!(size(Compression::Gzip), 7);
+}
