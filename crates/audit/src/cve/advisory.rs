@@ -4,18 +4,19 @@ use serde::Serialize;
 
 use super::Severity;
 
-/// What the database says is being done about a vulnerability.
+/// What the database says is being done about a vulnerability. Where several databases say something, the first of
+/// these counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// A version without it can be had for this release, or of this module.
     Fixed,
-    /// There is none.
-    Open,
     /// There is none, and Debian will make no security update of its own for it.
     NoDsa,
     /// Debian has not found out whether this version has it. It counts, as it does for debsecan.
     Undetermined,
+    /// There is none.
+    Open,
     /// Debian calls it unimportant: there is no way to do harm with it. It does not count.
     Unimportant,
     /// The release or package is supported no longer, and no database says more. It does not count.

@@ -125,7 +125,9 @@ pub(super) fn write(path: &Path, files: Vec<IndexedFile>, mut places: Vec<Place>
 pub(super) struct Index {
     folder: PathBuf,
     files: Vec<IndexedFile>,
-    places: Vec<u8>,
+    bytes: Vec<u8>,
+    /// Where in `bytes` the places begin.
+    places: usize,
 }
 
 impl Index {
@@ -140,10 +142,12 @@ impl Index {
         let (head, places) = rest.split_at_checked(length)?;
         let head: Head = serde_json::from_slice(head).ok()?;
         let same = head.files.iter().all(|file| file.is(&folder.join(&file.name)));
-        (same && places.len().is_multiple_of(PLACE)).then(|| Self {
+        let (whole, start) = (places.len().is_multiple_of(PLACE), bytes.len() - places.len());
+        (same && whole).then(|| Self {
             folder: folder.to_owned(),
             files: head.files,
-            places: places.to_vec(),
+            bytes,
+            places: start,
         })
     }
 
@@ -187,7 +191,8 @@ impl Index {
     }
 
     fn place(&self, at: usize) -> Option<Place> {
-        let bytes = self.places.get(at * PLACE..(at + 1) * PLACE)?;
+        let places = self.bytes.get(self.places..)?;
+        let bytes = places.get(at * PLACE..(at + 1) * PLACE)?;
         let (key, rest) = bytes.split_first_chunk()?;
         let (file, rest) = rest.split_first_chunk()?;
         let (method, rest) = rest.split_first_chunk()?;
@@ -203,7 +208,7 @@ impl Index {
     }
 
     fn places_of(&self, key: u64) -> impl Iterator<Item = Place> {
-        let (mut low, mut high) = (0, self.places.len() / PLACE);
+        let (mut low, mut high) = (0, (self.bytes.len() - self.places) / PLACE);
         while low < high {
             let middle = low.midpoint(high);
             match self.place(middle) {
@@ -257,6 +262,10 @@ impl IndexedFile {
 
 /// The bytes of an entry, decompressed.
 fn contents(file: &File, place: &Place) -> io::Result<Vec<u8>> {
+    let size = file.metadata()?.len();
+    if place.offset.saturating_add(u64::from(place.length)) > size {
+        return Err(io::Error::other("its index leads behind its end"));
+    }
     let mut bytes = vec![0; usize::try_from(place.length).unwrap_or(usize::MAX)];
     file.read_exact_at(&mut bytes, place.offset)?;
     if place.method == 0 {
@@ -311,5 +320,65 @@ fn string_end(text: &[u8], start: usize) -> Option<usize> {
             return Some(at + 1);
         }
         at += 2;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests: a panic is how they fail")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cve::DebianRelease;
+
+    #[test]
+    fn entries_of_the_tracker() {
+        let text = br#" { "a": {"CVE-1-1": {"d": "}\"{", "releases": {}}}, "b+": {"x": [1, {"y": "\\"}]} , "c":{} }"#;
+        let entries: Vec<_> = tracker_entries(text)
+            .map(|(name, start, length)| {
+                let all = std::str::from_utf8(&text[start..start + length]).unwrap();
+                (std::str::from_utf8(name).unwrap(), all)
+            })
+            .collect();
+        let expected = [
+            ("a", r#""a": {"CVE-1-1": {"d": "}\"{", "releases": {}}}"#),
+            ("b+", r#""b+": {"x": [1, {"y": "\\"}]}"#),
+            ("c", r#""c":{}"#),
+        ];
+        assert_eq!(entries, expected);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        /// Whatever became of it, an index is not believed, or leads to an error, or to what is there.
+        #[test]
+        fn a_damaged_index_does_no_harm(at in 0_usize..4096, byte in any::<u8>(), cut in 0_usize..600) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("tracker.json");
+            std::fs::write(&path, r#"{"a": {"CVE-1-1": {"releases": {"sid": {"status": "open"}}}}}"#).unwrap();
+            let releases = BTreeSet::from(["sid".to_owned()]);
+            let file = IndexedFile::of(&path, Some(releases), &Coverage::new()).unwrap();
+            let place = Place { key: hash(Ecosystem::Debian, "a"), file: 0, method: 0, length: 60, offset: 1 };
+            let index = folder.path().join(NAME);
+            write(&index, vec![file], vec![place, Place { key: 1, ..place }]).unwrap();
+            let mut bytes = std::fs::read(&index).unwrap();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            bytes.truncate(bytes.len().saturating_sub(cut / 100));
+            std::fs::write(&index, bytes).unwrap();
+            if let Some(index) = Index::open(folder.path()) {
+                let release = Some(DebianRelease::named("sid"));
+                let components = Components::of_test(&[(Ecosystem::Debian, "a", "1")], release);
+                let _ = index.ask(&components, &mut Answers::default(), |_| None);
+            }
+        }
+
+        #[test]
+        fn any_text_has_entries_inside_of_it(text in "[{}\\[\\]\"\\\\a:, ]{0,40}") {
+            for (_, start, length) in tracker_entries(text.as_bytes()) {
+                prop_assert!(start + length <= text.len());
+            }
+        }
     }
 }

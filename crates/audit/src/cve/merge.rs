@@ -131,7 +131,6 @@ fn one(components: &Components, component: usize, group: &[Match]) -> Vulnerabil
         _ => 2,
     };
     let id = names.iter().min_by_key(rank).cloned().unwrap_or_default();
-    // A state that counts wins, and of those the one that says most.
     let state = group.iter().map(|found| found.state).min().unwrap_or(State::Open);
     let scheme = component.ecosystem.scheme();
     let fixes = group

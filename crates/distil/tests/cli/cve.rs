@@ -90,6 +90,43 @@ fn vulnerabilities_are_listed_and_counted() {
     assert_eq!(place, "var/lib/dpkg/status");
 }
 
+/// Packages of languages have versions in the order of their own.
+#[test]
+fn packages_of_languages() {
+    let Some(world) = World::new() else { return };
+    let python = "context/files/usr/lib/python3/dist-packages/Some_Package-2.0rc1.dist-info";
+    world.write(
+        &format!("{python}/METADATA"),
+        "Metadata-Version: 2.1\nName: Some_Package\nVersion: 2.0rc1\n",
+    );
+    world.write(&format!("{python}/RECORD"), "");
+    let node = r#"{"name": "@scope/thing", "version": "1.10.0"}"#;
+    world.write("context/files/app/node_modules/@scope/thing/package.json", node);
+    world.build("FROM scratch\nCOPY files /\n", "-q -t langs");
+    let record = |id: &str, ecosystem: &str, name: &str, fixed: &str| {
+        format!(
+            r#"{{"id": "{id}", "modified": "2026-01-01T00:00:00Z", "aliases": ["CVE-2099-7{}"], "affected": [{{
+                "package": {{"ecosystem": "{ecosystem}", "name": "{name}"}},
+                "ranges": [{{"type": "ECOSYSTEM", "events": [{{"introduced": "0"}}, {{"fixed": "{fixed}"}}]}}]}}]}}"#,
+            id.len()
+        )
+    };
+    world.write("db/1.json", &record("PYSEC-1", "PyPI", "some-package", "2.0"));
+    world.write("db/2.json", &record("GHSA-1", "npm", "@scope/thing", "1.11.0"));
+    world.write("db/3.json", &record("GHSA-22", "npm", "@scope/thing", "1.9.0"));
+    let table = world.ok("cve langs --db db");
+    for line in [
+        "CVE-2099-77   unknown    Some_Package   2.0rc1    2.0",
+        "CVE-2099-76   unknown    @scope/thing   1.10.0    1.11.0",
+    ] {
+        assert!(table.contains(line), "{line}\n{table}");
+    }
+    assert!(
+        table.contains("2 vulnerabilities: 2 unknown; 2 with a fix, 0 without\n"),
+        "{table}"
+    );
+}
+
 #[test]
 fn exit_codes_ignore_files_and_openvex() {
     let Some(world) = world() else { return };

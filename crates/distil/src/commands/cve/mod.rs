@@ -33,7 +33,7 @@ pub(crate) struct CveArgs {
     #[arg(value_name = "IMAGE", required_unless_present = "update")]
     pub(crate) image: Option<String>,
     /// Vulnerability database: a file or folder of OSV records or of the JSON of Debian's tracker; several times if wanted [default: what --update fetched]
-    #[arg(long, value_name = "PATH", env = "DISTIL_CVE_DB", conflicts_with = "update")]
+    #[arg(long, value_name = "PATH", env = "DISTIL_CVE_DB")]
     pub(crate) db: Vec<PathBuf>,
     /// Fetch the databases first; without an image do nothing else
     #[arg(long)]
@@ -153,7 +153,7 @@ fn databases(session: &Session, args: &CveArgs) -> Result<Vec<PathBuf>, CliError
         [] => session.config.cve_databases.clone().unwrap_or_default(),
         given => given.to_vec(),
     };
-    if !named.is_empty() && !args.update {
+    if !named.is_empty() {
         return Ok(named);
     }
     let folder = session.environment.cve_folder();
