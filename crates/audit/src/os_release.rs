@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{AuditError, ImageView};
 
 const PATHS: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
 const LIMIT: u64 = 1 << 20;
 
 /// Fields of `os-release`; one that is missing is empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OsRelease {
     /// `debian`.
     pub id: String,

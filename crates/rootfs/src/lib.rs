@@ -40,7 +40,7 @@ pub use root_dir::RootDir;
 pub use sparse::{copy_with_holes, same_contents};
 pub use sys::xattrs_fd;
 pub use tree::{
-    Dir, DirTree, EmptyTree, Entry, Filter, FilteredTree, LayerPath, ListedTree, MergedTree, ScannedDir,
-    ScannedEntry, Tree, TreeError, scan_layers,
+    Dir, DirTree, EmptyTree, Entry, Filter, FilteredTree, LayerFinder, LayerPath, ListedTree, MergedTree,
+    ScannedDir, ScannedEntry, Tree, TreeError, scan_layers,
 };
 pub use upper::{MkdirSpec, MkfileSpec, OpaqueXattr, RmSpec, SymlinkSpec, Upper, UpperError, UpperOptions};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::path_text;
 use super::steps::{Step, VERSION};
 use super::{FileOrigin, Place};
+use crate::OsRelease;
 use crate::inventory::source_of;
 
 /// Where a COPY took files from.
@@ -40,10 +41,13 @@ pub struct CopiedPackage {
     pub source_version: String,
     /// Who maintains it; empty when the record does not say.
     pub maintainer: String,
+    /// What system the stage says it is, which decides whose package it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<OsRelease>,
 }
 
 impl CopiedPackage {
-    /// Reads dpkg's paragraph about a package; `None` when it has no name or version.
+    /// Reads dpkg's paragraph about a package, which does not know of which system it is; `None` when it has no name or version.
     #[must_use]
     pub fn of(paragraph: &Paragraph<'_>) -> Option<Self> {
         let field = |name: &str| paragraph.get(name).unwrap_or_default().to_owned();
@@ -57,6 +61,7 @@ impl CopiedPackage {
             maintainer: field("Maintainer"),
             source: source.name,
             source_version: source.version,
+            system: None,
             name,
             version,
         })

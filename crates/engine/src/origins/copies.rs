@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use distil_audit::OsRelease;
 use distil_audit::origin::{self, CopyRecord, PlaceRecord, Stage};
+use distil_base::DebianRelease;
 use distil_llb::pb::op::Kind;
-use distil_llb::{OpNode, OutputRef};
-use distil_rootfs::{Placed, RootDir};
+use distil_llb::{DebSource, OpNode, OutputRef};
+use distil_rootfs::{LayerFinder, Placed, RootDir};
 use distil_snapshot::SnapshotError;
 use distil_store::LayerId;
 
@@ -33,15 +35,12 @@ pub(crate) struct Copies<'a> {
 pub(crate) fn remember(environment: &OpEnvironment, layer: LayerId, copies: &[Copies<'_>]) {
     let mut record = CopyRecord::default();
     for copies in copies {
-        let told = match copies.input {
-            Output::Context(context) => {
-                of_context(&mut record, context.name(), &copies.placed);
-                Ok(())
+        match copies.input {
+            Output::Context(context) => of_context(&mut record, context.name(), &copies.placed),
+            Output::Layers(layers) => {
+                // What was found before something could not be read is true all the same.
+                let _ = of_stage(environment, &mut record, layer, layers, copies);
             }
-            Output::Layers(layers) => of_stage(environment, &mut record, layer, layers, copies),
-        };
-        if told.is_err() {
-            return;
         }
     }
     if !record.is_empty() {
@@ -79,11 +78,16 @@ fn of_stage(
     let tree = environment.snapshotter.tree(layers)?;
     let makers = chain::makers(&environment.graph, copies.from, layers.len());
     let stage = record.add_stage(stage(environment, copies.from, layers)?);
+    let mut finder = LayerFinder::new(&tree);
+    let root = RootDir::open(&environment.snapshotter.layer_dir(layer))?;
     let mut earlier: HashMap<LayerId, Option<CopyRecord>> = HashMap::new();
     for placed in copies.placed.iter().take(MAX_PATHS) {
         let room = MAX_PATHS.saturating_sub(record.len()).max(1);
-        for found in tree.layers_of(&placed.source, room)? {
-            let Some(target) = moved(&found.path, placed) else {
+        for found in finder.layers_of(&placed.source, room)? {
+            // What patterns left out needs no entry.
+            let target =
+                moved(&found.path, placed).filter(|target| matches!(root.lookup(target), Ok(Some(_))));
+            let Some(target) = target else {
                 continue;
             };
             let maker = makers.get(found.layer).copied().flatten();
@@ -100,14 +104,14 @@ fn of_stage(
             record.add(&target, place, known);
         }
     }
-    let root = RootDir::open(&environment.snapshotter.layer_dir(layer))?;
     let brought = |path: &Path| matches!(root.lookup(path), Ok(Some(node)) if !node.kind.is_dir());
     let tells = |database: &&str| matches!(root.lookup(Path::new(database)), Ok(Some(_)));
     let whole = |placed: &Placed| placed.source == Path::new("/") && placed.target == Path::new("/");
     if copies.placed.iter().any(whole) && DATABASES.iter().any(tells) {
         return Ok(());
     }
-    let Some(owners) = environment.owners.of(layers, Arc::new(tree))? else {
+    let system = environment.graph.get(copies.from.op).and_then(system_of_packages);
+    let Some(owners) = environment.owners.of(layers, Arc::new(tree), system)? else {
         return Ok(());
     };
     for (package, files) in owners.owned(&copies.placed, brought)? {
@@ -138,6 +142,22 @@ fn stage(environment: &OpEnvironment, from: &OutputRef, layers: &[LayerId]) -> R
             .map_or_else(String::new, stage_name),
         size: Some(size),
         is_context: false,
+    })
+}
+
+/// The release that a source of packages names; it has no file that tells.
+fn system_of_packages(node: &OpNode) -> Option<OsRelease> {
+    let Kind::Source(source) = &node.kind else {
+        return None;
+    };
+    let packages = DebSource::from_identifier(&source.identifier).ok()?;
+    let mut releases = DebianRelease::ALL.into_iter();
+    let release = releases.find(|release| release.codename() == packages.suite())?;
+    Some(OsRelease {
+        id: "debian".to_owned(),
+        version_id: release.number().to_owned(),
+        codename: release.codename().to_owned(),
+        ..OsRelease::default()
     })
 }
 

@@ -7,6 +7,9 @@
 mod chain;
 mod copies;
 mod owners;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests: a panic is how they fail")]
+mod tests;
 
 use std::sync::Arc;
 

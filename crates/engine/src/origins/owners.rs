@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use distil_audit::OsRelease;
 use distil_audit::origin::CopiedPackage;
 use distil_debian::deb822::paragraphs;
 use distil_rootfs::{Dir, MergedTree, Placed, Tree, TreeError};
@@ -17,6 +18,8 @@ const INFO: &str = "/var/lib/dpkg/info";
 const STATUS_D: &str = "/var/lib/dpkg/status.d";
 /// Largest file that is read of a database; the status of a desktop with 5,000 packages has some 6 MB.
 const MAX_FILE: u64 = 64 << 20;
+/// Bytes of all lists of a stage that are read; 5,000 packages have some 40 MB.
+const MAX_TOTAL: usize = 256 << 20;
 /// Directories that a merged /usr has links for: packages may list a file by either path.
 const MERGED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 /// With more copied paths than this they are looked up instead of compared.
@@ -29,17 +32,18 @@ pub(crate) struct OwnerLists {
 }
 
 impl OwnerLists {
-    /// The lists of a stage; none where it has no packages.
+    /// The lists of a stage; none where it has no packages. `system` is what it is known to be, whatever it says.
     pub(super) fn of(
         &self,
         layers: &[LayerId],
         tree: Arc<MergedTree>,
+        system: Option<OsRelease>,
     ) -> Result<Option<Arc<Owners>>, TreeError> {
         let known = || self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known().get(layers) {
             return Ok(found.clone());
         }
-        let found = Owners::read(tree)?.map(Arc::new);
+        let found = Owners::read(tree, system)?.map(Arc::new);
         known().insert(layers.to_vec(), found.clone());
         Ok(found)
     }
@@ -48,6 +52,8 @@ impl OwnerLists {
 /// dpkg's lists of files in one stage.
 pub(super) struct Owners {
     tree: Arc<MergedTree>,
+    /// What the stage says it is.
+    system: Option<OsRelease>,
     /// Top directories that are links to those of the same name in `/usr`.
     merged: Vec<&'static str>,
     /// The stage has dpkg's own database and not that of distroless images.
@@ -63,7 +69,8 @@ struct List {
 }
 
 impl Owners {
-    fn read(tree: Arc<MergedTree>) -> Result<Option<Self>, TreeError> {
+    /// Reads the lists. Those that are beyond [`MAX_TOTAL`] count as not there.
+    pub(super) fn read(tree: Arc<MergedTree>, system: Option<OsRelease>) -> Result<Option<Self>, TreeError> {
         let is_database = tree.lookup(Path::new(STATUS))?.is_some();
         let (folder, ending) = match is_database {
             true => (INFO, ".list"),
@@ -74,15 +81,22 @@ impl Owners {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut lists = Vec::new();
+        let mut lists: Vec<List> = Vec::new();
+        let mut total = 0;
         for entry in folder.entries()? {
             let name = entry.name.to_str().and_then(|name| name.strip_suffix(ending));
-            if let Some(package) = name.filter(|_| entry.node.kind.is_file()) {
-                lists.push(List {
-                    package: package.to_owned(),
-                    text: read_file(folder.as_ref(), &entry.name)?,
-                });
+            let Some(package) = name.filter(|_| entry.node.kind.is_file()) else {
+                continue;
+            };
+            let text = read_file(folder.as_ref(), &entry.name)?;
+            total += text.len();
+            if total > MAX_TOTAL {
+                break;
             }
+            lists.push(List {
+                package: package.to_owned(),
+                text,
+            });
         }
         let mut merged = Vec::new();
         for name in MERGED {
@@ -91,8 +105,13 @@ impl Owners {
                 merged.push(name);
             }
         }
+        let system = match system {
+            Some(system) => Some(system),
+            None => read_system(tree.as_ref())?,
+        };
         Ok(Some(Self {
             tree,
+            system,
             merged,
             is_database,
             lists,
@@ -120,9 +139,11 @@ impl Owners {
             }
         }
         let mut packages = self.packages(&found)?;
-        let known = found
-            .into_iter()
-            .filter_map(|(name, files)| Some((packages.remove(name)?, files)));
+        let known = found.into_iter().filter_map(|(name, files)| {
+            let package = packages.remove(name)?;
+            let system = self.system.clone();
+            Some((CopiedPackage { system, ..package }, files))
+        });
         Ok(known.collect())
     }
 
@@ -208,6 +229,22 @@ impl<'p> Targets<'p> {
             files.extend(placed.filter_map(|placed| super::copies::moved(path, placed)));
         }
     }
+}
+
+/// `os-release` of a stage.
+fn read_system(tree: &MergedTree) -> Result<Option<OsRelease>, TreeError> {
+    for folder in ["/etc", "/usr/lib"] {
+        // It may be a link to the other.
+        let real = tree.resolve(&Path::new(folder).join("os-release"))?;
+        let (Some(folder), Some(name)) = (real.parent(), real.file_name()) else {
+            continue;
+        };
+        if tree.lookup(&real)?.is_some_and(|node| node.kind.is_file()) {
+            let text = read_file(tree.open_dir(folder)?.as_ref(), name)?;
+            return Ok(Some(OsRelease::parse(&String::from_utf8_lossy(&text))));
+        }
+    }
+    Ok(None)
 }
 
 /// A file of a database; what is larger than any of these counts as empty.

@@ -35,7 +35,20 @@ enum Found {
     Other(usize),
 }
 
-impl MergedTree {
+/// Finds the layers of many paths of one tree. Paths of one directory should come one after the other: it is opened once
+/// for them.
+pub struct LayerFinder<'t> {
+    tree: &'t MergedTree,
+    /// The directory of the last path.
+    last: Option<Stack>,
+}
+
+impl<'t> LayerFinder<'t> {
+    /// Nothing is opened yet.
+    pub fn new(tree: &'t MergedTree) -> Self {
+        Self { tree, last: None }
+    }
+
     /// The layers that `path` and what is below it are from; none when nothing is there. No component of `path` is a
     /// symbolic link. A directory comes before what is in it, and counts as from the lowest layer that has it. Only
     /// directories that several layers have are listed, and of these only the upper ones. After `limit` entries it ends:
@@ -43,26 +56,20 @@ impl MergedTree {
     ///
     /// # Errors
     /// When a layer cannot be read.
-    pub fn layers_of(&self, path: &Path, limit: usize) -> Result<Vec<LayerPath>, TreeError> {
-        let all = self.open_layers();
-        let mut at = Stack {
-            path: PathBuf::from("/"),
-            dirs: all,
-        };
-        let mut parts = path.components().filter_map(|part| match part {
-            Component::Normal(name) => Some(name),
-            _ => None,
-        });
-        while let Some(name) = parts.next() {
-            match at.find(name)? {
-                Some(Found::Directory(next)) => at = next,
-                Some(Found::Other(layer)) if parts.next().is_none() => {
-                    let path = at.path.join(name);
-                    return Ok(vec![LayerPath { path, layer }]);
+    pub fn layers_of(&mut self, path: &Path, limit: usize) -> Result<Vec<LayerPath>, TreeError> {
+        let at = match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => {
+                match self.directory(parent)?.map(|dir| dir.find(name)).transpose()? {
+                    Some(Some(Found::Directory(stack))) => stack,
+                    Some(Some(Found::Other(layer))) => {
+                        let path = path.to_owned();
+                        return Ok(vec![LayerPath { path, layer }]);
+                    }
+                    _ => return Ok(Vec::new()),
                 }
-                _ => return Ok(Vec::new()),
             }
-        }
+            _ => self.root(),
+        };
         let mut found = Vec::new();
         let Some(layer) = at.lowest() else {
             return Ok(found);
@@ -80,6 +87,31 @@ impl MergedTree {
         }
         found.truncate(limit);
         Ok(found)
+    }
+
+    fn root(&self) -> Stack {
+        Stack {
+            path: PathBuf::from("/"),
+            dirs: self.tree.open_layers(),
+        }
+    }
+
+    /// The directory at `path`, where there is one.
+    fn directory(&mut self, path: &Path) -> Result<Option<&Stack>, TreeError> {
+        if self.last.as_ref().is_none_or(|last| last.path != path) {
+            self.last = None;
+            let mut at = self.root();
+            for part in path.components() {
+                if let Component::Normal(name) = part {
+                    match at.find(name)? {
+                        Some(Found::Directory(next)) => at = next,
+                        _ => return Ok(None),
+                    }
+                }
+            }
+            self.last = Some(at);
+        }
+        Ok(self.last.as_ref())
     }
 }
 

@@ -22,7 +22,7 @@ use crate::node::{Node, Xattrs};
 pub use dir_tree::DirTree;
 pub use empty::EmptyTree;
 pub use filtered::{Filter, FilteredTree};
-pub use layers::LayerPath;
+pub use layers::{LayerFinder, LayerPath};
 pub use listed::ListedTree;
 pub(crate) use merged::MergedDir;
 pub use merged::MergedTree;

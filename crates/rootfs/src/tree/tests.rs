@@ -217,8 +217,9 @@ fn paths_are_traced_to_their_layers() {
     drop(upper);
     fixture.layer(&["usr/lib/new/d=4", "usr/lib/link->a", "app/modules/m=4"]);
     let tree = MergedTree::open(&fixture.layers).unwrap();
-    let traced = |path: &str| -> Vec<String> {
-        let mut found = tree.layers_of(Path::new(path), 100).unwrap();
+    let mut finder = LayerFinder::new(&tree);
+    let mut traced = |path: &str| -> Vec<String> {
+        let mut found = finder.layers_of(Path::new(path), 100).unwrap();
         found.sort_by(|a, b| a.path.cmp(&b.path));
         let text = |found: &LayerPath| format!("{} {}", found.path.display(), found.layer);
         found.iter().map(text).collect()
@@ -241,5 +242,5 @@ fn paths_are_traced_to_their_layers() {
     }
     assert_eq!(traced("/").first().map(String::as_str), Some("/ 0"));
     // Cut off, it still begins with the path itself.
-    assert_eq!(tree.layers_of(Path::new("/usr/lib"), 1).unwrap().len(), 1);
+    assert_eq!(finder.layers_of(Path::new("/usr/lib"), 1).unwrap().len(), 1);
 }
