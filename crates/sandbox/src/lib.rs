@@ -37,6 +37,6 @@ pub use helper::init_entry;
 pub use process::{Captured, Input, Output, Process, Sandbox, Signaller, Stdio};
 pub use spec::{
     DEFAULT_HOSTNAME, DEFAULT_PATH, DEFAULT_SHM_SIZE, MountSource, Network, ProcessMount, ProcessSpec,
-    Rlimit, Security, TerminalSize,
+    Rlimit, Security, TerminalSize, TmpfsOptions,
 };
 pub use startup::{raise_descriptor_limit, use_static_name_lookup};

@@ -101,6 +101,21 @@ pub struct ProcessMount {
     pub source: MountSource,
 }
 
+/// How a file system in memory is made; without programs that change their user, and without devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TmpfsOptions {
+    /// Limit in bytes.
+    pub size: Option<u64>,
+    /// Permission bits of its root; else those of the directory that it covers, 1777 when there was none.
+    pub mode: Option<u32>,
+    /// Owner of its root inside the root.
+    pub uid: u32,
+    /// Group of its root inside the root.
+    pub gid: u32,
+    /// Whether programs in it may not be executed.
+    pub noexec: bool,
+}
+
 /// What a [`ProcessMount`] shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountSource {
@@ -120,11 +135,8 @@ pub enum MountSource {
         /// Whether writing is refused.
         readonly: bool,
     },
-    /// Memory. Its mode is that of the directory it covers, 1777 when there was none.
-    Tmpfs {
-        /// Limit in bytes.
-        size: Option<u64>,
-    },
+    /// Memory.
+    Tmpfs(TmpfsOptions),
     /// A file in memory that never reaches a disk: secrets and here-document scripts. Read-only,
     /// nosuid and nodev.
     File {
@@ -174,6 +186,9 @@ pub struct ProcessSpec {
     /// Puts a small init before the program, which is then process 2: it hands signals on, also
     /// those that process 1 would ignore, and reaps orphans. For `run`; a `RUN` step has none.
     pub init: bool,
+    /// Makes the root read-only once mount points and work directory are there; what is mounted below it stays as
+    /// it is. Only for a root that is thrown away afterwards: the mount points stay in it.
+    pub read_only: bool,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: u64,
     /// Resource limits; all others are those of the caller.
@@ -197,6 +212,7 @@ impl ProcessSpec {
             security: Security::Sandbox,
             terminal: None,
             init: false,
+            read_only: false,
             shm_size: DEFAULT_SHM_SIZE,
             rlimits: Vec::new(),
         }

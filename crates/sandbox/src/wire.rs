@@ -12,7 +12,9 @@ use distil_rootfs::Mount;
 
 use crate::error::{SandboxError, StartError, UserError};
 use crate::exit::ExitStatus;
-use crate::spec::{MountSource, Network, ProcessMount, ProcessSpec, Rlimit, Security, TerminalSize};
+use crate::spec::{
+    MountSource, Network, ProcessMount, ProcessSpec, Rlimit, Security, TerminalSize, TmpfsOptions,
+};
 use crate::sys;
 
 /// A message longer than this is a fault, not a message.
@@ -162,6 +164,7 @@ impl Plan {
             out.u32(size.columns.into());
         });
         out.bool(spec.init);
+        out.bool(spec.read_only);
         out.u64(spec.shm_size);
         out.list(&spec.rlimits, |out, limit| {
             out.u32(limit.resource);
@@ -213,6 +216,7 @@ fn read_spec(input: &mut Reader<'_>) -> io::Result<ProcessSpec> {
             })
         })?,
         init: input.bool()?,
+        read_only: input.bool()?,
         shm_size: input.u64()?,
         rlimits: input.list(|input| {
             Ok(Rlimit {
@@ -280,9 +284,13 @@ fn write_mount(out: &mut Writer, mount: &ProcessMount) {
             out.path(subpath);
             out.bool(*readonly);
         }
-        MountSource::Tmpfs { size } => {
+        MountSource::Tmpfs(options) => {
             out.u8(2);
-            out.optional(*size, Writer::u64);
+            out.optional(options.size, Writer::u64);
+            out.optional(options.mode, Writer::u32);
+            out.u32(options.uid);
+            out.u32(options.gid);
+            out.bool(options.noexec);
         }
         MountSource::File {
             content,
@@ -313,9 +321,13 @@ fn read_mount(input: &mut Reader<'_>) -> io::Result<ProcessMount> {
             subpath: input.path()?,
             readonly: input.bool()?,
         },
-        2 => MountSource::Tmpfs {
+        2 => MountSource::Tmpfs(TmpfsOptions {
             size: input.optional(Reader::u64)?,
-        },
+            mode: input.optional(Reader::u32)?,
+            uid: input.u32()?,
+            gid: input.u32()?,
+            noexec: input.bool()?,
+        }),
         3 => MountSource::File {
             content: input.bytes()?,
             uid: input.u32()?,

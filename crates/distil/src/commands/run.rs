@@ -1,5 +1,7 @@
 //! `distil run`.
 
+mod options;
+
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -14,8 +16,9 @@ use distil_sandbox::{
     network_files, terminal,
 };
 use distil_sources::ImageRequest;
-use distil_store::{LayerId, Resource};
+use distil_store::{FileLock, LayerId, LockMode, Resource};
 
+use self::options::Options;
 use super::build::report::Recorder;
 use super::build::{BasesArgs, ProgressForm};
 use super::history::read_config;
@@ -37,9 +40,18 @@ pub(crate) struct RunArgs {
     /// Set a variable; without a value it is taken from the environment
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<String>,
+    /// Set the variables in a file: a line NAME=VALUE or NAME each
+    #[arg(long = "env-file", value_name = "FILE")]
+    env_files: Vec<PathBuf>,
     /// Show a folder or file of the host inside: SOURCE:TARGET[:ro]
     #[arg(short, long = "volume", value_name = "SOURCE:TARGET")]
     pub(crate) volumes: Vec<String>,
+    /// Show memory inside: TARGET[:size=64m,mode=1777,uid=N,gid=N,noexec]
+    #[arg(long, value_name = "TARGET")]
+    tmpfs: Vec<String>,
+    /// Refuse changes of the image's files; volumes and memory stay writable
+    #[arg(long)]
+    read_only: bool,
     /// Working directory
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,
@@ -55,6 +67,15 @@ pub(crate) struct RunArgs {
     /// Host name inside
     #[arg(long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,
+    /// Name of this run: no two of one name at a time
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Accepted where both ports are the same: the program has the network of this machine
+    #[arg(short, long, value_name = "PORT:PORT")]
+    publish: Vec<String>,
+    /// Accepted for docker's sake: a small init is always there
+    #[arg(long)]
+    init: bool,
     #[command(flatten)]
     pub(crate) bases: BasesArgs,
     /// Image by name or ID, then arguments for the program, or the program where the image has no entrypoint
@@ -84,6 +105,7 @@ pub(crate) fn run(session: &Session, args: &RunArgs) -> Result<(), CliError> {
     let options = Options::parse(args).map_err(before_start)?;
     session.need_owners().map_err(before_start)?;
     let engine = session.engine(&args.bases, None).map_err(before_start)?;
+    let _name = own_name(&engine, args).map_err(before_start)?;
     let (layers, config) = image(session, &engine, args.image()).map_err(before_start)?;
     let active = engine
         .snapshotter()
@@ -103,6 +125,22 @@ pub(crate) fn run(session: &Session, args: &RunArgs) -> Result<(), CliError> {
     match exit::run_code(&outcome) {
         0 => Ok(()),
         code => Err(CliError::silent(code)),
+    }
+}
+
+/// The name is this run's as long as what is returned lives.
+fn own_name(engine: &Engine, args: &RunArgs) -> Result<Option<FileLock>, CliError> {
+    let Some(name) = &args.name else { return Ok(None) };
+    let lock = engine
+        .store()
+        .try_lock(&format!("run {name}"), LockMode::Exclusive)
+        .map_err(store_error)?;
+    match lock {
+        Some(lock) => Ok(Some(lock)),
+        None => Err(
+            CliError::failed(format!("a program with the name `{name}` is running"))
+                .hint("end it, or give another name"),
+        ),
     }
 }
 
@@ -145,23 +183,6 @@ pub(super) fn image(
     let found = engine.image(&request, Arc::clone(&recorder) as Arc<dyn ProgressSink>);
     recorder.finish();
     found.map_err(|error| CliError::failed(chain(&error)))
-}
-
-/// What the arguments say, checked before an image is fetched.
-struct Options {
-    network: Network,
-    mounts: Vec<ProcessMount>,
-}
-
-impl Options {
-    fn parse(args: &RunArgs) -> Result<Self, CliError> {
-        let network = network(args.network.as_deref())?;
-        let mounts = args.volumes.iter().map(|volume| mount(volume));
-        Ok(Self {
-            network,
-            mounts: mounts.collect::<Result<_, _>>()?,
-        })
-    }
 }
 
 /// `--network`.
@@ -209,7 +230,7 @@ fn spec(
     // Process 1 of a namespace would ignore Ctrl-C.
     spec.init = true;
     spec.hostname = args.hostname.clone().unwrap_or_else(|| "distil".into());
-    spec.env = variables(session, args.tty, &args.env, config, &spec.hostname);
+    spec.env = variables(session, args.tty, &options.variables, config, &spec.hostname);
     spec.cwd = PathBuf::from(match args.workdir.as_deref() {
         Some(folder) => folder,
         None if container.working_dir.is_empty() => "/",
@@ -221,6 +242,7 @@ fn spec(
     let host = std::fs::read("/etc/resolv.conf").unwrap_or_default();
     spec.resolv_conf = Some(network_files::resolv_conf(&host, spec.network == Network::None));
     spec.mounts = options.mounts;
+    spec.read_only = args.read_only;
     if args.tty {
         spec.terminal = Some(terminal::size(std::io::stdout()).unwrap_or(TerminalSize {
             rows: 24,

@@ -153,3 +153,120 @@ fn images_from_scratch_run() {
     assert_eq!(world.ok("run tiny"), "default\n");
     assert_eq!(world.ok("run tiny a b"), "a b\n");
 }
+
+#[test]
+fn a_read_only_root_with_memory_and_volumes() {
+    let Some(world) = world() else { return };
+    world.write("data/f", "kept\n");
+    let volume = format!("{}:/data", world.path("data").display());
+    let script = "for f in /x /work/x /etc/x /data/x /mem/x /tmp/deep/x /dev/shm/x; do \
+                  touch $f 2>/dev/null && echo yes $f || echo no $f; done; stat -c '%a %u:%g' /mem";
+    let outcome = world.distil([
+        "run",
+        "--read-only",
+        "--tmpfs",
+        "/mem:size=1m,mode=0750,uid=5,gid=6,noexec",
+        "--tmpfs=/tmp/deep",
+        "-v",
+        &volume,
+        "-w",
+        "/new/folder",
+        "app",
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert_eq!(
+        outcome.stdout,
+        "no /x\nno /work/x\nno /etc/x\nyes /data/x\nyes /mem/x\nyes /tmp/deep/x\nyes /dev/shm/x\n750 5:6\n",
+        "{outcome:?}"
+    );
+    assert!(world.path("data/x").exists());
+    let outcome = world.distil([
+        "run",
+        "--read-only",
+        "--tmpfs",
+        "/run",
+        "-u",
+        "65532",
+        "app",
+        "sh",
+        "-c",
+        "id -u; touch /run/x || echo no",
+    ]);
+    assert_eq!(outcome.stdout, "65532\n", "{outcome:?}");
+    let outcome = world.distil([
+        "run",
+        "--tmpfs",
+        "/t:noexec",
+        "app",
+        "sh",
+        "-c",
+        "cp /bin/true /t; /t/true",
+    ]);
+    assert_eq!(outcome.code, 126, "{outcome:?}");
+}
+
+#[test]
+fn variables_come_from_files_too() {
+    let Some(world) = world() else { return };
+    world.write(
+        "env",
+        "# a comment\n\nA=from file\nB= x \nPASSED\nMISSING\nC=a=b#c\n",
+    );
+    let script = "echo \"$A|$B|$PASSED|${MISSING-unset}|$C\"";
+    let mut command = world.command();
+    command.env("PASSED", "along");
+    let told = outcome(command.args([
+        "run",
+        "--env-file",
+        "env",
+        "-e",
+        "C=given",
+        "app",
+        "sh",
+        "-c",
+        script,
+    ]));
+    assert_eq!(told.stdout, "from file| x |along|unset|given\n", "{told:?}");
+    world.write("env", "A=1\nBAD NAME=2\n");
+    assert!(world.fails("run --env-file env app true", 125).contains("line 2"));
+    assert!(
+        world
+            .fails("run --env-file none app true", 125)
+            .contains("`none`")
+    );
+}
+
+#[test]
+fn dockers_flags_that_need_nothing_are_accepted() {
+    let Some(world) = world() else { return };
+    assert_eq!(world.ok("run --init --name one -p 8080:8080 app echo ok"), "ok\n");
+    let told = world.fails("run -p 8080:80 app true", 125);
+    assert!(
+        told.contains("network of this machine") && told.contains("-p 80:80"),
+        "{told}"
+    );
+    assert!(
+        world
+            .fails("run --network none -p 80:80 app true", 125)
+            .contains("`-p 80:80`")
+    );
+    let mut first = world.command();
+    let mut first = first
+        .args(["run", "-i", "--name", "one", "app", "sh", "-c", "echo up; cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut up = [0; 3];
+    std::io::Read::read_exact(first.stdout.as_mut().unwrap(), &mut up).unwrap();
+    let told = world.fails("run --name one app true", 125);
+    assert!(
+        told.contains("a program with the name `one` is running"),
+        "{told}"
+    );
+    drop(first.stdin.take());
+    first.wait().unwrap();
+    world.ok("run --name one app true");
+}

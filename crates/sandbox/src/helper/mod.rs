@@ -148,6 +148,9 @@ fn run_program(
         }
         None => None,
     };
+    if spec.read_only {
+        layout.make_read_only()?;
+    }
     let program = program::Program::new(spec, filter, user, streams, terminal)?;
     let (failure, failure_write) = sys::pipe().step(|| "make a pipe".to_owned())?;
     // SAFETY: the helper has one thread.

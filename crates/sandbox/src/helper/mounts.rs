@@ -22,7 +22,7 @@ use super::Step;
 use super::devices;
 use super::stubs::{self, Stubs};
 use super::users::User;
-use crate::spec::{MountSource, ProcessMount, ProcessSpec, Security};
+use crate::spec::{MountSource, ProcessMount, ProcessSpec, Security, TmpfsOptions};
 use crate::sys;
 use crate::wire::Report;
 
@@ -132,6 +132,13 @@ impl Layout {
         Ok(())
     }
 
+    /// Refuses changes of the root itself from now on.
+    pub(super) fn make_read_only(&self) -> Result<(), Report> {
+        let root = open_path("/", OFlags::PATH | OFlags::DIRECTORY)?;
+        sys::mount_set_attributes(&root, libc::MOUNT_ATTR_RDONLY, false)
+            .step(|| "make the root read-only".to_owned())
+    }
+
     /// Ends the mount namespace, whose program has ended, and removes the mount points that were
     /// made for it. A name that something is mounted on cannot be removed, so this process goes
     /// back to the caller's namespace first and keeps only the bare root.
@@ -151,20 +158,17 @@ impl Layout {
     fn put_mount(&mut self, mount: &ProcessMount, source: Option<&OwnedFd>) -> Result<(), Report> {
         let target = &mount.target;
         match (&mount.source, source) {
-            (MountSource::Tmpfs { size }, _) => {
+            (MountSource::Tmpfs(options), _) => {
                 let (place, created) = self.stub_directory(target)?;
-                let mode = if created {
-                    0o1777
-                } else {
-                    let metadata = fs::metadata(&place);
-                    metadata.step(|| format!("read `{}`", target.display()))?.mode() & 0o7777
+                let covered = match created {
+                    true => 0o1777,
+                    false => {
+                        let metadata = fs::metadata(&place);
+                        metadata.step(|| format!("read `{}`", target.display()))?.mode() & 0o7777
+                    }
                 };
-                let size = size.map(|size| size.to_string());
-                let mut options = vec![("mode", format!("{mode:o}"))];
-                options.extend(size.map(|size| ("size", size)));
-                let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-                let tree = new_mount("tmpfs", &options, attributes)
-                    .step(|| format!("make a tmpfs for `{}`", target.display()))?;
+                let tree =
+                    memory(options, covered).step(|| format!("make a tmpfs for `{}`", target.display()))?;
                 put(&tree, &place)
             }
             (_, Some(tree)) => {
@@ -287,7 +291,7 @@ impl Scratch {
                 mount.attach(&place).map_err(|error| mount_failure(&error))?;
                 clone_below(&place, subpath, *readonly).map(Some).step(target)
             }
-            MountSource::Bind { .. } | MountSource::Tmpfs { .. } => Ok(None),
+            MountSource::Bind { .. } | MountSource::Tmpfs(_) => Ok(None),
         }
     }
 
@@ -394,6 +398,21 @@ fn cgroup(security: Security) -> Option<OwnedFd> {
         Security::Insecure => PLAIN,
     };
     new_mount("cgroup2", &[], attributes).ok()
+}
+
+/// A file system in memory; `covered` is the mode of what it covers.
+fn memory(options: &TmpfsOptions, covered: u32) -> io::Result<OwnedFd> {
+    let mut settings = vec![
+        ("mode", format!("{:o}", options.mode.unwrap_or(covered))),
+        ("uid", options.uid.to_string()),
+        ("gid", options.gid.to_string()),
+    ];
+    settings.extend(options.size.map(|size| ("size", size.to_string())));
+    let attributes = match options.noexec {
+        true => PLAIN,
+        false => PLAIN.difference(MountAttrFlags::MOUNT_ATTR_NOEXEC),
+    };
+    new_mount("tmpfs", &settings, attributes)
 }
 
 /// A new file system that is mounted nowhere yet.

@@ -19,6 +19,7 @@ fn spec() -> ProcessSpec {
     spec.security = Security::Insecure;
     spec.terminal = Some(TerminalSize::default());
     spec.init = true;
+    spec.read_only = true;
     spec.rlimits = vec![Rlimit {
         resource: 7,
         soft: 1,
@@ -38,7 +39,13 @@ fn spec() -> ProcessSpec {
             subpath: "s".into(),
             readonly: false,
         },
-        MountSource::Tmpfs { size: Some(9) },
+        MountSource::Tmpfs(TmpfsOptions {
+            size: Some(9),
+            mode: Some(0o700),
+            uid: 3,
+            gid: 4,
+            noexec: true,
+        }),
         MountSource::File {
             content: vec![0; 300_000],
             uid: 1,

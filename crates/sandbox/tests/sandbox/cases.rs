@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use distil_sandbox::exit::{self, ExitStatus};
-use distil_sandbox::{MountSource, Network, ProcessMount, Rlimit, StartError, network_files};
+use distil_sandbox::{MountSource, Network, ProcessMount, Rlimit, StartError, TmpfsOptions, network_files};
 
 use crate::Case;
 use crate::fixture::{Root, run};
@@ -227,8 +227,14 @@ fn mounts() {
                 readonly: true,
             },
         ),
-        mount("/mem", MountSource::Tmpfs { size: Some(1 << 20) }),
-        mount("/tmp", MountSource::Tmpfs { size: None }),
+        mount(
+            "/mem",
+            MountSource::Tmpfs(TmpfsOptions {
+                size: Some(1 << 20),
+                ..TmpfsOptions::default()
+            }),
+        ),
+        mount("/tmp", MountSource::Tmpfs(TmpfsOptions::default())),
         mount(
             "/stage",
             MountSource::Tree {

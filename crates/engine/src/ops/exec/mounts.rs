@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use distil_llb::pb;
-use distil_sandbox::{MountSource, ProcessMount};
+use distil_sandbox::{MountSource, ProcessMount, TmpfsOptions};
 use distil_snapshot::{ActiveSnapshot, ReadonlyMount};
 use distil_solver::OpError;
 use distil_store::LayerId;
@@ -61,7 +61,10 @@ impl ExecOp {
                         shm_size = size;
                         continue;
                     }
-                    MountSource::Tmpfs { size }
+                    MountSource::Tmpfs(TmpfsOptions {
+                        size,
+                        ..TmpfsOptions::default()
+                    })
                 }
                 pb::MountType::Secret => match self.secret_file(mount)? {
                     Some(source) => source,
