@@ -6,6 +6,7 @@
 //! about an image.
 
 mod additions;
+pub mod advise;
 mod changes;
 pub mod cve;
 mod error;

@@ -1,6 +1,8 @@
 //! Java: class files that are newer than the runtime.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::command::Command;
@@ -19,6 +21,20 @@ const MAX_CLASSES: usize = 2000;
 
 /// Archives in archives, as Spring Boot has them.
 const MAX_DEPTH: usize = 2;
+
+/// The Java that a class file, or the newest class in a jar, needs; 1 for a jar without classes. `None` for everything
+/// else. Only one class of each directory of a jar is looked into.
+#[must_use]
+pub fn compiled_for(file: &File) -> Option<u32> {
+    let mut start = [0; 8];
+    file.read_exact_at(&mut start, 0).ok()?;
+    if start.starts_with(b"PK\x03\x04") {
+        let mut archive = Archive::of_file(file.try_clone().ok()?);
+        archive.entries()?;
+        return Some(newest_class(&mut archive, 0).map_or(1, |(version, _)| u32::from(version)));
+    }
+    class_version(&start).map(u32::from)
+}
 
 impl Image<'_, '_> {
     /// Compares the class files that the build brought with the `java` of the image.

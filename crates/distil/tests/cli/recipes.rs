@@ -39,6 +39,10 @@ fn the_list_has_every_family() {
         let row: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(row["Variants"].as_array().unwrap().len(), 8, "{line}");
         assert!(
+            row["Size"].as_u64() > row["Slim"].as_u64() && row["Version"].is_string(),
+            "{line}"
+        );
+        assert!(
             row["Packages"].as_array().unwrap().contains(&"tzdata".into()),
             "{line}"
         );
@@ -178,4 +182,39 @@ fn the_recipes_of_the_documentation_compose() {
         );
         world.ok("base show my.yaml");
     }
+}
+
+#[test]
+fn the_base_for_a_project_is_named_with_the_lines_to_write() {
+    let world = World::without_builds();
+    world.write(
+        "app/package.json",
+        "{\"engines\": {\"node\": \">=20\"}, \"main\": \"server.js\"}",
+    );
+    let text = world.ok("base for app");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[0], "FROM gcr.io/distroless/nodejs20-debian13:nonroot",
+        "{text}"
+    );
+    assert_eq!(lines[1], "COPY --from=build /app /app", "{text}");
+    for part in [
+        "start: CMD [\"/app/server.js\"]",
+        "`package.json` asks for Node.js `>=20`",
+        "distil/nodejs20-debian13:slim-nonroot",
+        "`nodejs18-debian12`, has Node.js 18",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&world.ok("base for --format json app")).unwrap();
+    assert_eq!(json["base"], "gcr.io/distroless/nodejs20-debian13:nonroot");
+    assert_eq!(json["lines"][1], "COPY --from=build /app /app");
+    world.write("run", "#!/bin/sh\n");
+    assert!(world.fails("base for run", 1).contains("no distroless base has"));
+    assert!(world.fails("base for context", 1).contains("go.mod"));
+    assert!(
+        world
+            .fails("base for app --format yaml", 2)
+            .contains("`text` and `json`")
+    );
 }

@@ -1,12 +1,14 @@
 //! `distil base list`.
 
 use clap::Args;
+use distil_audit::advise::{BaseImage, images};
 use distil_base::DebianRelease;
 use distil_base::recipe::{Builtin, ImageSpec, RecipeChain, Request, Variant, builtin_chains};
 use serde_json::{Value, json};
 
 use crate::error::{CliError, chain};
 use crate::output::{Form, print};
+use crate::units;
 
 /// Arguments of `distil base list`.
 #[derive(Debug, Args)]
@@ -18,7 +20,10 @@ pub(crate) struct ListArgs {
 
 /// Prints the built-in recipes: for each release one row.
 pub(crate) fn list(args: &ListArgs) -> Result<(), CliError> {
-    let form = Form::parse(args.format.as_deref(), &["Name", "Variants", "Packages", "Runs"])?;
+    let form = Form::parse(
+        args.format.as_deref(),
+        &["Name", "Version", "Size", "Slim", "Packages", "Runs"],
+    )?;
     let as_table = matches!(form, Form::Table(_));
     let mut rows = Vec::new();
     for (builtin, recipe) in builtin_chains().iter().filter(|(one, _)| one.is_image) {
@@ -56,8 +61,17 @@ fn row(
     } else {
         (json!(tags), json!(spec.needed_packages()))
     };
+    let name = format!("{}-debian{}", builtin.name, release.number());
+    let facts = images().iter().find(|image| image.name == name);
+    let size = |bytes: fn(&BaseImage) -> u64| match facts {
+        Some(facts) if as_table => json!(units::bytes(bytes(facts))),
+        facts => json!(facts.map(bytes)),
+    };
     json!({
-        "Name": format!("{}-debian{}", builtin.name, release.number()),
+        "Name": name,
+        "Version": facts.map(|facts| facts.version.clone()),
+        "Size": size(|facts| facts.size),
+        "Slim": size(|facts| facts.slim),
         "Recipe": builtin.name,
         "Release": release.codename(),
         "Variants": variants,

@@ -1,5 +1,6 @@
 //! `distil base ...`: images made from signed packages.
 
+pub(crate) mod advise;
 pub(crate) mod build;
 pub(crate) mod list;
 pub(crate) mod lock;
@@ -20,6 +21,8 @@ pub(crate) enum BaseCommand {
     /// List the base images that distil can make
     #[command(alias = "ls")]
     List(list::ListArgs),
+    /// Name the smallest base that runs a program or project
+    For(advise::ForArgs),
     /// Make a base image of a recipe
     Build(build::BaseBuildArgs),
     /// Write a lockfile: the exact packages of base images
@@ -37,6 +40,7 @@ pub(crate) enum BaseCommand {
 /// Runs the command.
 pub(crate) fn base(session: &Session, command: &BaseCommand) -> Result<(), CliError> {
     match command {
+        BaseCommand::For(args) => advise::find(args),
         BaseCommand::Build(args) => build::build(session, args),
         BaseCommand::List(args) => list::list(args),
         BaseCommand::Lock(args) => lock::lock(session, args),
