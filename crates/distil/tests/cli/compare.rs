@@ -222,3 +222,35 @@ fn a_service_has_started_when_its_port_answers() {
     let json: Value = serde_json::from_str(&world.ok(&line)).unwrap();
     assert_eq!(json["Images"][0]["StartUp"]["Until"], "port", "{json}");
 }
+
+#[test]
+fn known_vulnerabilities_are_counted_where_there_is_a_database() {
+    let Some(world) = world() else { return };
+    world.write("context/files/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\n");
+    world.write(
+        "context/files/var/lib/dpkg/status",
+        "Package: libssl3\nStatus: install ok installed\nVersion: 3.0.9-1\nArchitecture: amd64\nSource: openssl\n",
+    );
+    world.build("FROM scratch\nCOPY files /\n", "-q -t vulnerable");
+    let tracker = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cve/tracker.json");
+    std::fs::copy(tracker, world.path("tracker")).unwrap();
+    let line = "compare --db tracker --format json vulnerable after before";
+    let json: Value = serde_json::from_str(&world.ok(line)).unwrap();
+    let values = figure(&json, "CVEs", "Values");
+    assert!(values[0].as_u64().unwrap() > 0, "{values}");
+    // Nothing of Debian, and packages of no release.
+    assert_eq!((&values[1], &values[2]), (&0.into(), &"not judged".into()));
+    let list = json["Images"][0]["Vulnerabilities"]["List"].as_array().unwrap();
+    assert_eq!(list.len() as u64, values[0].as_u64().unwrap());
+    let page = world.ok("compare --db tracker --format html vulnerable after");
+    for text in [
+        "Known vulnerabilities",
+        "CVE-2099-0003 openssl 3.0.9-1",
+        "tracker: ",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+    std::fs::write(world.path("damaged"), "{\"openssl\": {\"CVE-1").unwrap();
+    assert!(!world.fails("compare --db damaged vulnerable after", 1).is_empty());
+    assert!(world.ok("compare vulnerable after").contains("no database"));
+}

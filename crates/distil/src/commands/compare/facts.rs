@@ -1,7 +1,7 @@
 //! What is told of one image.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use distil_audit::origin::Origins;
 use distil_audit::policy::Policy;
@@ -13,6 +13,7 @@ use distil_store::Store;
 use serde::Serialize;
 
 use super::start_up::StartUp;
+use super::vulnerabilities::Vulnerabilities;
 use crate::error::CliError;
 use crate::session::store_error;
 use crate::view::{OpenedImage, failed, mode_text, one_line};
@@ -33,6 +34,8 @@ pub(super) struct Look<'l> {
     pub(super) policy: &'l Policy,
     /// Seconds since 1970.
     pub(super) now: i64,
+    /// Vulnerability databases; none where there are none.
+    pub(super) databases: Option<&'l [PathBuf]>,
     /// Knows how images were built.
     pub(super) store: &'l Store,
     /// Parts of an image that are smaller than one in this many are put together.
@@ -61,6 +64,9 @@ pub(super) struct ImageFacts {
     pub(super) set_id: Vec<SetIdFile>,
     /// What the audit finds and the policy does not accept.
     pub(super) findings: Vec<Finding>,
+    /// None without a database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) vulnerabilities: Option<Vulnerabilities>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) start_up: Option<StartUp>,
     #[serde(skip)]
@@ -153,6 +159,7 @@ impl ImageFacts {
             tools.insert(rule, paths.map(printable_path).collect());
         }
         let layers = image.layers().iter().zip(compressed);
+        let judge = |paths| Vulnerabilities::of(image, &inventory, paths, look.now);
         let origins = Origins::read(look.store, &image.id()).map_err(store_error)?;
         Ok(Self {
             name: printable_path(Path::new(&image.name)),
@@ -174,6 +181,7 @@ impl ImageFacts {
             programs: tools,
             set_id: set_id.map(SetIdFile::of).collect(),
             findings: look.policy.apply(findings).findings,
+            vulnerabilities: look.databases.map(judge).transpose()?,
             start_up: None,
             shares: Shares {
                 directories: by_directory(image, least),

@@ -6,6 +6,7 @@ mod html;
 mod rows;
 mod start_up;
 mod table;
+mod vulnerabilities;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,9 @@ use serde_json::json;
 use self::facts::{ImageFacts, Look};
 use self::rows::Row;
 use self::start_up::{Ready, StartUpArgs};
+use self::vulnerabilities::Vulnerabilities;
 use super::audit::policy;
+use super::cve::known_databases;
 use super::save::to_file;
 use crate::error::CliError;
 use crate::session::Session;
@@ -40,6 +43,9 @@ pub(crate) struct CompareArgs {
     /// What counts as a finding: `distroless`, or a policy file
     #[arg(long, value_name = "NAME|FILE", default_value = "distroless")]
     pub(crate) policy: String,
+    /// Vulnerability database, as for `distil cve`; several times if wanted [default: what `distil cve --update` fetched]
+    #[arg(long, value_name = "PATH", env = "DISTIL_CVE_DB")]
+    pub(crate) db: Vec<PathBuf>,
     /// Write to a file [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -75,13 +81,16 @@ pub(crate) fn compare(session: &Session, args: &CompareArgs) -> Result<(), CliEr
     let images = args.images.iter().map(|name| session.open_view(name));
     let images: Vec<OpenedImage> = images.collect::<Result<_, _>>()?;
     let store = session.store()?;
+    let databases = known_databases(session, &args.db);
     let look = Look {
+        databases: databases.as_deref(),
         store: &store,
         policy: &policy,
         now: session.now().0 / 1_000_000_000,
         detail: (PARTS / images.len().max(1) as u64).min(PARTS / 3),
     };
     let facts = gather(session, &images, &look, ready.as_ref())?;
+    warn(&facts);
     let text = render(format, &facts)?;
     match &args.output {
         Some(path) => to_file(path, |out| Ok(out.write_all(text.as_bytes())?)),
@@ -89,6 +98,24 @@ pub(crate) fn compare(session: &Session, args: &CompareArgs) -> Result<(), CliEr
             let mut out = std::io::stdout().lock();
             out.write_all(text.as_bytes())?;
             Ok(out.flush()?)
+        }
+    }
+}
+
+/// Tells once what may be wrong with databases, on standard error.
+fn warn(images: &[ImageFacts]) {
+    let mut told: Vec<&str> = Vec::new();
+    for image in images {
+        let text = match &image.vulnerabilities {
+            Some(Vulnerabilities::Judged {
+                warning: Some(text), ..
+            }) => text,
+            Some(Vulnerabilities::NotJudged { error }) => error,
+            _ => continue,
+        };
+        if !told.contains(&text.as_str()) {
+            told.push(text);
+            let _ = writeln!(std::io::stderr(), "WARNING: {text}");
         }
     }
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use distil_audit::Severity;
+use distil_audit::cve::Vulnerability;
 use serde_json::{Value, json};
 
 use super::facts::{ImageFacts, PROGRAMS, count};
 use super::start_up::StartUp;
+use super::vulnerabilities::Vulnerabilities;
 use crate::units;
 
 /// One figure of every image.
@@ -83,9 +85,13 @@ pub(super) fn rows(images: &[ImageFacts]) -> Vec<Row> {
         };
         rows.push(row(key, label, images, findings));
     }
-    rows.push(row("CVEs", "Open CVEs", images, |_| {
-        Figure::Text("no database".to_owned())
+    rows.push(row("CVEs", "Open CVEs", images, |image| {
+        vulnerable(image, |_| true)
     }));
+    if images.iter().any(|image| image.vulnerabilities.is_some()) {
+        let fixed = |image: &ImageFacts| vulnerable(image, Vulnerability::is_fixed);
+        rows.push(row("FixedCVEs", "CVEs with a fix", images, fixed));
+    }
     rows.push(row("User", "User", images, |image| {
         Figure::Text(if image.is_root() {
             "root".to_owned()
@@ -107,6 +113,16 @@ fn row(
 ) -> Row {
     let figures = images.iter().map(figure).collect();
     Row { key, label, figures }
+}
+
+fn vulnerable(image: &ImageFacts, counts: impl Fn(&Vulnerability) -> bool) -> Figure {
+    match &image.vulnerabilities {
+        Some(Vulnerabilities::Judged { list, .. }) => {
+            Figure::Count(count(list.iter().filter(|found| counts(found))))
+        }
+        Some(Vulnerabilities::NotJudged { .. }) => Figure::Text("not judged".to_owned()),
+        None => Figure::Text("no database".to_owned()),
+    }
 }
 
 fn start_up(image: &ImageFacts) -> Figure {

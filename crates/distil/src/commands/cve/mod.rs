@@ -149,23 +149,34 @@ pub(crate) fn cve(session: &Session, args: &CveArgs) -> Result<(), CliError> {
 
 /// The databases to ask: those that were named, or else those that were fetched.
 fn databases(session: &Session, args: &CveArgs) -> Result<Vec<PathBuf>, CliError> {
-    let named = match args.db.as_slice() {
+    let known = match args.update {
+        true => fetched(session),
+        false => known_databases(session, &args.db),
+    };
+    known.ok_or_else(|| {
+        let path = printable_path(&session.environment.cve_folder());
+        CliError::failed(format!("there is no vulnerability database in `{path}`")).hint(
+            "`distil cve --update` fetches them from OSV and Debian; `--db PATH` names a file or folder of your own",
+        )
+    })
+}
+
+/// The databases that were given, or that the config names, or that were fetched. None when there are none.
+pub(crate) fn known_databases(session: &Session, given: &[PathBuf]) -> Option<Vec<PathBuf>> {
+    let named = match given {
         [] => session.config.cve_databases.clone().unwrap_or_default(),
         given => given.to_vec(),
     };
-    if !named.is_empty() {
-        return Ok(named);
+    if named.is_empty() {
+        fetched(session)
+    } else {
+        Some(named)
     }
+}
+
+fn fetched(session: &Session) -> Option<Vec<PathBuf>> {
     let folder = session.environment.cve_folder();
-    if is_fetched(&folder) {
-        return Ok(vec![folder]);
-    }
-    let path = printable_path(&folder);
-    Err(
-        CliError::failed(format!("there is no vulnerability database in `{path}`")).hint(
-            "`distil cve --update` fetches them from OSV and Debian; `--db PATH` names a file or folder of your own",
-        ),
-    )
+    is_fetched(&folder).then(|| vec![folder])
 }
 
 fn ignore_rules(files: &[PathBuf]) -> Result<Vec<distil_audit::cve::IgnoreRule>, CliError> {
@@ -228,11 +239,8 @@ fn warn(report: &Report, now: UnixTime) {
     let mut say = |text: String| {
         let _ = writeln!(out, "WARNING: {text}");
     };
-    if let Some(age) = report.age(now).filter(|age| *age > OLD) {
-        let days = age / 86_400;
-        say(format!(
-            "the vulnerability database is {days} days old: `distil cve --update` fetches a new one"
-        ));
+    if let Some(text) = old(report, now) {
+        say(text);
     }
     for (ecosystem, count) in &report.uncovered {
         let name = ecosystem.name();
@@ -259,6 +267,15 @@ fn warn(report: &Report, now: UnixTime) {
             rule.id, rule.line
         ));
     }
+}
+
+/// That the databases are old, when they are.
+pub(crate) fn old(report: &Report, now: UnixTime) -> Option<String> {
+    let age = report.age(now).filter(|age| *age > OLD)?;
+    let days = age / 86_400;
+    Some(format!(
+        "the vulnerability database is {days} days old: `distil cve --update` fetches a new one"
+    ))
 }
 
 /// The error of `--fail-on`.
@@ -313,6 +330,6 @@ fn object(name: &str, report: &Report, components: &Components) -> serde_json::V
 
 /// An error of the databases with its causes; names in it are those of files, which can hold anything.
 #[expect(clippy::needless_pass_by_value, reason = "the signature that map_err wants")]
-fn told(error: CveError) -> CliError {
+pub(crate) fn told(error: CveError) -> CliError {
     CliError::failed(printable_text(&chain(&error)))
 }

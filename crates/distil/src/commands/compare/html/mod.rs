@@ -59,6 +59,7 @@ fn page_with(images: &[ImageFacts], rows: &[Row], shown: usize) -> String {
         sections::stages(images, shown),
         sections::programs(images, shown),
         sections::findings(images, shown),
+        sections::vulnerabilities(images, shown),
         sections::packages(images, shown),
     ] {
         out.push_str(&section);

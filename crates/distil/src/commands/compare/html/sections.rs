@@ -1,7 +1,9 @@
 //! The sections of a page.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use distil_audit::cve::{Database, DatabaseKind, Severity, Vulnerability};
 use distil_audit::rules::RULES;
 use distil_audit::{Finding, Share, ShareKind, printable_text};
 
@@ -13,6 +15,7 @@ use crate::commands::compare::facts::{
 };
 use crate::commands::compare::rows::{Figure, Row};
 use crate::commands::compare::start_up::StartUp;
+use crate::commands::compare::vulnerabilities::Vulnerabilities;
 use crate::view::one_line;
 
 /// Largest parts that are listed beside a map.
@@ -362,6 +365,71 @@ pub(super) fn findings(images: &[ImageFacts], shown: usize) -> String {
     section("findings", "Findings", about, &table.html())
 }
 
+/// Known vulnerabilities by severity; nothing without a database.
+pub(super) fn vulnerabilities(images: &[ImageFacts], shown: usize) -> String {
+    let judged = || images.iter().filter_map(|image| image.vulnerabilities.as_ref());
+    if judged().next().is_none() {
+        return String::new();
+    }
+    let mut table = Table::of_images("Known vulnerabilities of each image", images);
+    for severity in Severity::WORST_FIRST {
+        if judged().all(|known| known.of_severity(severity).next().is_none()) {
+            continue;
+        }
+        let cells = images.iter().map(|image| match &image.vulnerabilities {
+            Some(known @ Vulnerabilities::Judged { .. }) => {
+                let lines: Vec<String> = known.of_severity(severity).map(vulnerability_text).collect();
+                listed(&lines, shown)
+            }
+            _ => Cell::text("<span class=dim>not judged</span>".to_owned()),
+        });
+        table.row(severity.to_string(), cells.collect());
+    }
+    let mut about =
+        String::from("What databases know of the packages, each with the version that has a fix.");
+    for date in dates(images) {
+        let _ = write!(about, " {}", escape(&date));
+    }
+    let inside = if table.is_empty() {
+        "<p>None is known of any of them.</p>\n".to_owned()
+    } else {
+        table.html()
+    };
+    section("vulnerabilities", "Known vulnerabilities", &about, &inside)
+}
+
+fn vulnerability_text(found: &Vulnerability) -> String {
+    let Vulnerability {
+        id,
+        component,
+        version,
+        ..
+    } = found;
+    match &found.fixed_in {
+        Some(fixed) => format!("{id} {component} {version}, fixed in {fixed}"),
+        None => format!("{id} {component} {version}, {}", found.state),
+    }
+}
+
+/// Of what day each database is.
+fn dates(images: &[ImageFacts]) -> BTreeSet<String> {
+    let databases = images.iter().filter_map(|image| match &image.vulnerabilities {
+        Some(Vulnerabilities::Judged { databases, .. }) => Some(databases),
+        _ => None,
+    });
+    let text = |database: &Database| {
+        let kind = match database.kind {
+            DatabaseKind::Osv => "OSV",
+            DatabaseKind::Tracker => "Debian's tracker",
+        };
+        let day = database
+            .date
+            .map_or_else(|| "unknown date".to_owned(), distil_debian::format_rfc3339);
+        format!("{kind}: {}.", day.split('T').next().unwrap_or_default())
+    };
+    databases.flatten().map(text).collect()
+}
+
 fn finding_text(finding: &Finding) -> String {
     let text = printable_text(&finding.message);
     match &finding.instruction {
@@ -450,7 +518,7 @@ fn package_table(caption: &str, images: &[ImageFacts], lines: &[&Line<'_>], show
 
 /// Packages by kind and name, largest first. A name may be there several times in one image.
 fn lines(images: &[ImageFacts]) -> Vec<Line<'_>> {
-    let mut found: std::collections::BTreeMap<(String, &str), Line<'_>> = std::collections::BTreeMap::new();
+    let mut found: BTreeMap<(String, &str), Line<'_>> = BTreeMap::new();
     for (at, image) in images.iter().enumerate() {
         for package in &image.packages {
             let PackageFacts {

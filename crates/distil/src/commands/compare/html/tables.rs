@@ -72,6 +72,11 @@ impl Table {
         self.lines.push((name, cells));
     }
 
+    /// Whether it has no line yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
     // The roles say again what the elements are: browsers forget it once the style makes blocks of them.
     pub(super) fn html(&self) -> String {
         let kind = if self.of_images { " class=images" } else { "" };

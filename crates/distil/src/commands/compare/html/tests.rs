@@ -69,6 +69,7 @@ fn huge(number: usize, parts: usize) -> ImageFacts {
         findings: (0..200)
             .map(|at| Finding::new("secret", Severity::Error, name(at, 600)))
             .collect(),
+        vulnerabilities: None,
         start_up: None,
         shares: Shares {
             directories: share(ShareKind::Directory, leaves(ShareKind::File)),
