@@ -229,6 +229,8 @@ fn named(package: &Package) -> Option<(Ecosystem, String, String)> {
             let source = &package.source;
             (Ecosystem::Debian, source.name.clone(), source.version.clone())
         }
+        // A program from a folder is its owner's: nothing is published about it.
+        crate::Ecosystem::Golang if version == "(devel)" => return None,
         crate::Ecosystem::Golang => (Ecosystem::Go, name, go_version(&version)),
         crate::Ecosystem::Pypi => (Ecosystem::PyPI, name, version),
         crate::Ecosystem::Npm => (Ecosystem::Npm, name, version),

@@ -4,7 +4,7 @@
 //! time of change of each file; when one is another, the index is not used. `docs/formats.md` has its form.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -45,14 +45,21 @@ pub(super) struct Place {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct IndexedFile {
     pub(super) name: String,
-    size: u64,
-    inode: u64,
-    /// Nanoseconds since 1970.
-    changed: i128,
+    #[serde(flatten)]
+    identity: Identity,
     /// The tracker's releases; none for records of OSV.
     pub(super) releases: Option<BTreeSet<String>>,
     /// Ecosystem and release, by name.
     coverage: BTreeSet<(String, String)>,
+}
+
+/// What tells that a file is the one that was indexed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Identity {
+    size: u64,
+    inode: u64,
+    /// Nanoseconds since 1970.
+    changed: i128,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,13 +77,13 @@ pub(super) fn hash(ecosystem: Ecosystem, name: &str) -> u64 {
 }
 
 impl IndexedFile {
-    /// What identifies a file, of its present state.
+    /// A file in its present state, and what it holds.
     pub(super) fn of(
         path: &Path,
         releases: Option<BTreeSet<String>>,
         coverage: &Coverage,
     ) -> io::Result<Self> {
-        let metadata = std::fs::metadata(path)?;
+        let identity = Identity::of(&std::fs::metadata(path)?);
         let name = path
             .file_name()
             .unwrap_or_default()
@@ -85,20 +92,22 @@ impl IndexedFile {
         let coverage = coverage.iter();
         Ok(Self {
             name,
-            size: metadata.size(),
-            inode: metadata.ino(),
-            changed: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+            identity,
             releases,
             coverage: coverage
                 .map(|(ecosystem, release)| (ecosystem.name().to_owned(), release.clone()))
                 .collect(),
         })
     }
+}
 
-    fn is(&self, path: &Path) -> bool {
-        let coverage = Coverage::new();
-        Self::of(path, None, &coverage)
-            .is_ok_and(|now| (now.size, now.inode, now.changed) == (self.size, self.inode, self.changed))
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            size: metadata.size(),
+            inode: metadata.ino(),
+            changed: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+        }
     }
 }
 
@@ -141,7 +150,10 @@ impl Index {
         let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
         let (head, places) = rest.split_at_checked(length)?;
         let head: Head = serde_json::from_slice(head).ok()?;
-        let same = head.files.iter().all(|file| file.is(&folder.join(&file.name)));
+        let same = head.files.iter().all(|file| {
+            let now = std::fs::metadata(folder.join(&file.name));
+            now.is_ok_and(|now| Identity::of(&now) == file.identity)
+        });
         let (whole, start) = (places.len().is_multiple_of(PLACE), bytes.len() - places.len());
         (same && whole).then(|| Self {
             folder: folder.to_owned(),
@@ -242,7 +254,14 @@ impl IndexedFile {
             path: path.to_owned(),
             reason,
         };
-        let file = File::open(path).map_err(|source| super::database::unreadable(path, source))?;
+        let unreadable = |source| super::database::unreadable(path, source);
+        let file = File::open(path).map_err(unreadable)?;
+        let now = file.metadata().map_err(unreadable)?;
+        if Identity::of(&now) != self.identity {
+            return Err(unreadable(io::Error::other(
+                "it was replaced meanwhile: try again",
+            )));
+        }
         for place in places {
             let text = contents(&file, place).map_err(|error| damaged(error.to_string()))?;
             if self.releases.is_some() {

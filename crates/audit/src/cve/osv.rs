@@ -224,6 +224,10 @@ impl Record<'_> {
         if let Some(score) = score {
             return (Severity::of_score(score), Some(score));
         }
+        // A package that was published to do harm; such records are not rated.
+        if self.id.starts_with("MAL-") {
+            return (Severity::Critical, None);
+        }
         let own = self.database_specific.as_ref();
         let word = affected
             .specific(|specific| specific.severity.as_deref())

@@ -8,6 +8,7 @@ use super::{Ecosystem, Sources, update};
 use crate::Inventory;
 use crate::manifests::tests::zip;
 use crate::testing::World;
+use proptest::prelude::*;
 
 const DEBIAN_12: &str = "ID=debian\nVERSION_ID=\"12\"\n";
 const STATUS: &str = "Package: libssl3\nVersion: 3.0.9-1\nArchitecture: amd64\nSource: openssl\n\n\
@@ -296,6 +297,28 @@ fn statements_of_openvex() {
         "{\"@context\": \"https://spdx.org\", \"statements\": []}",
     ] {
         assert!(read_vex(bad.as_bytes(), Path::new("v")).is_err(), "{bad}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_databases_do_no_harm(name in 0_usize..3, at in any::<prop::sample::Index>(), bytes in "[\\PC]{0,3}") {
+        let name = ["tracker.json", "osv/DEBIAN-CVE-2099-0001.json", "osv/DSA-9999-1.json"][name];
+        let mut text = std::fs::read(databases(name)).unwrap();
+        let at = at.index(text.len());
+        text.splice(at..(at + bytes.len()).min(text.len()), bytes.bytes());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &text).unwrap();
+        let list = [(Ecosystem::Debian, "openssl", "3.0.9-1"), (Ecosystem::Debian, "zlib", "1:1.2.13.dfsg-1")];
+        let components = Components::of_test(&list, Some(DebianRelease::named("12")));
+        let path = file.path().to_owned();
+        if let Ok(report) = Report::of(&components, &[path], &Statements::default(), 0) {
+            for found in &report.vulnerabilities {
+                prop_assert!(!found.summary.contains(char::is_control) && !found.id.contains(char::is_control));
+            }
+        }
     }
 }
 

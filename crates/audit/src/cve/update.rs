@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CveError;
 use super::database::Examined;
-use super::index::{self, IndexedFile, Place};
+use super::index::{self, Index, IndexedFile, Place};
 
 /// Largest database that is fetched.
 const LIMIT: u64 = 4 << 30;
@@ -149,20 +149,35 @@ impl Update<'_> {
         for (name, url) in sources.files() {
             tell(&url);
             let changed = self.fetch(&name, &url)?;
-            let path = if changed {
-                self.partial.join(&name)
-            } else {
-                self.folder.join(&name)
-            };
-            let examined = Examined::of(&path)?;
-            self.examined.push((name.clone(), examined));
+            let path = self.place(&name, changed);
             let size = fs::metadata(&path)
                 .map_err(|source| unwritable(&path, source))?
                 .len();
             updated.push(Updated { name, size, changed });
         }
+        if updated.iter().all(|file| !file.changed) && Index::open(self.folder).is_some() {
+            self.write_sources()?;
+            return Ok(updated);
+        }
+        for file in &updated {
+            let examined = Examined::of(&self.place(&file.name, file.changed))?;
+            self.examined.push((file.name.clone(), examined));
+        }
         self.install(&updated)?;
         Ok(updated)
+    }
+
+    /// Where a file is, before those that have changed are in their place.
+    fn place(&self, name: &str, changed: bool) -> PathBuf {
+        if changed { self.partial } else { self.folder }.join(name)
+    }
+
+    fn write_sources(&self) -> Result<(), CveError> {
+        let sources = self.partial.join(SOURCES);
+        let text =
+            serde_json::to_vec_pretty(&self.known).map_err(|error| unwritable(&sources, error.into()))?;
+        fs::write(&sources, text).map_err(|source| unwritable(&sources, source))?;
+        rename(&sources, &self.folder.join(SOURCES))
     }
 
     /// Downloads a file, unless the server still has the one that is there.
@@ -221,11 +236,7 @@ impl Update<'_> {
         for file in updated.iter().filter(|file| file.changed) {
             rename(&self.partial.join(&file.name), &self.folder.join(&file.name))?;
         }
-        let sources = self.partial.join(SOURCES);
-        let text =
-            serde_json::to_vec_pretty(&self.known).map_err(|error| unwritable(&sources, error.into()))?;
-        fs::write(&sources, text).map_err(|source| unwritable(&sources, source))?;
-        rename(&sources, &self.folder.join(SOURCES))?;
+        self.write_sources()?;
         let (mut files, mut places): (Vec<IndexedFile>, Vec<Place>) = (Vec::new(), Vec::new());
         for (name, examined) in self.examined {
             let path = self.folder.join(&name);

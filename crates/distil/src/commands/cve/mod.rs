@@ -248,10 +248,14 @@ fn warn(report: &Report, now: UnixTime) {
             "no database is about {name}: {count} packages were not judged"
         ));
     }
-    for package in &report.unordered {
+    if let Some(package) = report.unordered.first() {
         let (name, version) = (printable_text(&package.name), printable_text(&package.version));
+        let others = match report.unordered.len() - 1 {
+            0 => String::new(),
+            others => format!(" (and {others} more)"),
+        };
         say(format!(
-            "`{name}` was not judged: its version `{version}` has no place in an order"
+            "`{name}`{others} was not judged: its version `{version}` has no place in an order"
         ));
     }
     for rule in &report.expired {
