@@ -50,13 +50,12 @@ pub fn write_tar(
     write_tree(&DirTree::open(dir)?, links, options, out)
 }
 
-/// [`write_tar`] of a layer directory that is open, and may know files of its layer
-/// ([`DirTree::with_files`]).
+/// [`write_tar`] of a layer that is open, and may know its files ([`DirTree::with_files`]).
 ///
 /// # Errors
 /// As [`write_tar`].
 pub fn write_tree(
-    tree: &DirTree,
+    tree: &dyn Tree,
     links: &LinkGroups,
     options: TarOptions,
     out: impl Write + Send,
@@ -115,7 +114,7 @@ pub fn write_tar_of<E: From<LayerError> + Send>(
 }
 
 fn walk(
-    tree: &DirTree,
+    tree: &dyn Tree,
     options: TarOptions,
     readers: Readers<'_, '_>,
     sender: SyncSender<Piece>,

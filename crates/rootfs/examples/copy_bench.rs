@@ -69,6 +69,7 @@ fn measure(dir: &Path, name: &str) -> Result<(), Box<dyn Error>> {
     spec.link_from = Some(LinkSource {
         dir: first.clone(),
         manifest: Arc::new(copied.manifest),
+        below: false,
     });
     spec.known = Some(Arc::new(known));
     let second = dir.join("upper2");

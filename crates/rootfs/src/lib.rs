@@ -30,8 +30,8 @@ pub mod users;
 
 pub use by_name::ByName;
 pub use copy::{
-    ChangeSink, Conflict, CopyReport, CopySpec, FileMode, LayerManifest, LinkSource, ManifestEntry,
-    ManifestError, ModeError, Placed, SymbolicMode, source_selector,
+    ChangeSink, Conflict, CopiedTree, CopyReport, CopySpec, FileMode, LayerManifest, LinkSource,
+    ManifestEntry, ManifestError, ModeError, Placed, SymbolicMode, source_selector,
 };
 pub use mount::{DetachedMount, Mount, MountError, MountStrategy};
 pub use node::{FileKind, Node, Owner, Timestamp, Xattrs};

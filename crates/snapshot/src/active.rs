@@ -20,6 +20,8 @@ pub struct ActiveSnapshot {
     snapshotter: Snapshotter,
     id: LayerId,
     lower: Vec<LayerId>,
+    /// The layer that this one adds to.
+    extends: Option<LayerId>,
     dir: PathBuf,
     /// A process got a full copy, in `copy`, instead of an overlay.
     copied: AtomicBool,
@@ -35,6 +37,8 @@ pub struct CommitOptions {
     /// What copies recorded of the regular files, for later links to them. Only for a layer to
     /// which nothing but these copies wrote files: they are not looked at again.
     pub manifest: Option<LayerManifest>,
+    /// For a layer that adds to another: bytes and number of files and directories of both together.
+    pub added: Option<(u64, u64)>,
 }
 
 impl ActiveSnapshot {
@@ -45,6 +49,7 @@ impl ActiveSnapshot {
             snapshotter: snapshotter.clone(),
             id,
             lower: lower.to_vec(),
+            extends: None,
             dir: layers.path(id),
             copied: AtomicBool::new(false),
             committed: false,
@@ -54,6 +59,15 @@ impl ActiveSnapshot {
         fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .map_err(io_error("create", &upper))?;
         Ok(active)
+    }
+
+    pub(crate) fn extend(&mut self, extended: LayerId) {
+        self.extends = Some(extended);
+    }
+
+    /// What is below: the layers, and the one that this one adds to.
+    fn below(&self) -> Vec<LayerId> {
+        self.lower.iter().copied().chain(self.extends).collect()
     }
 
     /// The layer that it becomes.
@@ -73,7 +87,7 @@ impl ActiveSnapshot {
 
     /// The new layer for file operations, on top of what is below. Not while it is mounted.
     pub fn view(&self) -> Result<Upper, SnapshotError> {
-        let lower = self.snapshotter.tree(&self.lower)?;
+        let lower = self.snapshotter.tree(&self.below())?;
         Ok(Upper::open(
             &lower,
             &self.upper_dir(),
@@ -151,21 +165,28 @@ impl ActiveSnapshot {
     ///
     /// What is the same below is removed first, so that the layer holds changes alone.
     pub fn commit(self, options: CommitOptions) -> Result<LayerInfo, SnapshotError> {
-        let CommitOptions { tar, manifest } = options;
+        let CommitOptions { tar, manifest, added } = options;
         remove(&self.dir.join("work"))?;
         remove(&self.dir.join("empty"))?;
         let manifest = manifest.map(Arc::new);
-        if let Some(manifest) = &manifest {
+        // Nothing is linked from a layer that adds to another, but from that one.
+        if let Some(manifest) = manifest.as_ref().filter(|_| self.extends.is_none()) {
             self.write("manifest", &manifest.encode())?;
         }
         let (diff_id, tar_size) = tar.as_ref().map(|tar| (tar.diff_id, tar.size)).unzip();
-        let settled = match tar {
-            Some(tar) => Settled {
+        let settled = match (tar, added) {
+            (Some(tar), _) => Settled {
                 size: tar.contents,
                 inodes: tar.entries,
                 links: tar.links,
             },
-            None => self.settle(manifest.clone())?,
+            // Directories of the layer may be there for their times alone.
+            (None, Some((size, inodes))) => Settled {
+                size,
+                inodes,
+                links: LinkGroups::default(),
+            },
+            (None, None) => self.settle(manifest.clone())?,
         };
         let info = LayerInfo {
             id: self.id,
@@ -175,6 +196,7 @@ impl ActiveSnapshot {
             inodes: settled.inodes,
             id_map: self.snapshotter.options().id_map.clone(),
             base: None,
+            extends: self.extends,
         };
         let snapshotter = self.snapshotter.clone();
         let info = self.finish(info, &settled.links)?;
@@ -198,6 +220,7 @@ impl ActiveSnapshot {
             inodes: unpacked.inodes,
             id_map: self.snapshotter.options().id_map.clone(),
             base,
+            extends: None,
         };
         self.finish(info, &unpacked.links)
     }
@@ -208,7 +231,7 @@ impl ActiveSnapshot {
         }
         self.snapshotter.store().layers().commit(&info)?;
         self.committed = true;
-        self.snapshotter.trust(self.id);
+        self.snapshotter.trust(self.id, info.extends);
         Ok(info)
     }
 

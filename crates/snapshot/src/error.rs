@@ -46,6 +46,12 @@ pub enum SnapshotError {
         /// This process's map.
         own: String,
     },
+    /// A layer adds to one that adds to another itself.
+    #[error("layer `{id}` adds to another one: nothing can be added to it")]
+    TwiceExtended {
+        /// The layer that was to be extended.
+        id: LayerId,
+    },
     /// The files of layers belong to a user namespace that this process is not in.
     #[error("files of layers can be read and written only inside their user namespace")]
     OutsideNamespace,

@@ -1,6 +1,6 @@
 //! Snapshots of a store.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -86,8 +86,8 @@ struct Inner {
     options: SnapshotOptions,
     /// Found out when first needed: whether processes get a full copy.
     native: Mutex<Option<bool>>,
-    /// Layers that are held and have the right id map.
-    checked: Mutex<HashSet<LayerId>>,
+    /// Layers that are held and have the right id map, with those that they add to.
+    checked: Mutex<HashMap<LayerId, Option<LayerId>>>,
     /// Of the layer that was made last.
     manifest: Mutex<Option<(LayerId, Arc<LayerManifest>)>>,
 }
@@ -113,7 +113,7 @@ impl Snapshotter {
                 store: store.clone(),
                 options,
                 native: Mutex::new(native),
-                checked: Mutex::new(HashSet::new()),
+                checked: Mutex::default(),
                 manifest: Mutex::default(),
             }),
         }
@@ -165,6 +165,24 @@ impl Snapshotter {
         ActiveSnapshot::create(self, layers)
     }
 
+    /// Starts a new layer on top of `layers`, which adds to `extended`: that one was made on top of the same
+    /// layers, and holds neither deletions nor hard links. To be committed with [`CommitOptions::added`].
+    ///
+    /// # Errors
+    /// As [`Snapshotter::prepare`]; `extended` adds to another layer itself.
+    pub fn prepare_addition(
+        &self,
+        layers: &[LayerId],
+        extended: LayerId,
+    ) -> Result<ActiveSnapshot, SnapshotError> {
+        if self.info(extended)?.extends.is_some() {
+            return Err(SnapshotError::TwiceExtended { id: extended });
+        }
+        let mut active = self.prepare(layers)?;
+        active.extend(extended);
+        Ok(active)
+    }
+
     /// Whether all layers are here, and under the id map of this snapshotter; those that are stay held.
     #[must_use]
     pub fn has(&self, layers: &[LayerId]) -> bool {
@@ -202,7 +220,7 @@ impl Snapshotter {
                 ))
             }
             // A lowest layer hides nothing, so that its directory is the tree.
-            [layer] => {
+            [layer] if self.extended_by(*layer).is_none() => {
                 let path = self.layer_dir(*layer);
                 Ok(ReadonlyMount::of(Mount::Bind { path, readonly: true }, None))
             }
@@ -243,13 +261,27 @@ impl Snapshotter {
         Ok(layers.find_by_diff_id(diff_id, &self.inner.options.id_map, lower)?)
     }
 
-    /// The layer's own directory, in overlayfs format. Read-only.
+    /// The layer's own directory, in overlayfs format: what it adds, where it extends another. Read-only.
     pub fn layer_dir(&self, layer: LayerId) -> PathBuf {
         self.inner.store.layers().path(layer).join("fs")
     }
 
+    /// The layer that a held layer adds to.
+    pub(crate) fn extended_by(&self, layer: LayerId) -> Option<LayerId> {
+        locked(&self.inner.checked).get(&layer).copied().flatten()
+    }
+
+    /// The directories that held layers are made of, lowest first, each with its layer's place in `layers`.
+    pub fn places(&self, layers: &[LayerId]) -> Vec<(usize, PathBuf)> {
+        let dirs = layers.iter().enumerate().flat_map(|(place, layer)| {
+            let own = [self.extended_by(*layer), Some(*layer)];
+            own.into_iter().flatten().map(move |dir| (place, dir))
+        });
+        dirs.map(|(place, dir)| (place, self.layer_dir(dir))).collect()
+    }
+
     pub(crate) fn layer_dirs(&self, layers: &[LayerId]) -> Vec<PathBuf> {
-        layers.iter().map(|layer| self.layer_dir(*layer)).collect()
+        self.places(layers).into_iter().map(|(_, dir)| dir).collect()
     }
 
     /// What was recorded of the regular files when the layer was made; `None` for layers of
@@ -282,7 +314,7 @@ impl Snapshotter {
             layers
                 .iter()
                 .copied()
-                .filter(|layer| !checked.contains(layer))
+                .filter(|layer| !checked.contains_key(layer))
                 .collect()
         };
         if new.is_empty() {
@@ -291,6 +323,7 @@ impl Snapshotter {
         let store = &self.inner.store;
         let resources: Vec<Resource> = new.iter().copied().map(Resource::Layer).collect();
         let all = store.hold(&resources)?;
+        let mut found = Vec::with_capacity(new.len());
         for layer in &new {
             let info = store.layers().get(*layer)?.filter(|_| all || resources.len() > 1);
             let info = info.ok_or(StoreError::LayerMissing { id: *layer })?;
@@ -301,17 +334,18 @@ impl Snapshotter {
                     own: self.inner.options.id_map.clone(),
                 });
             }
+            found.push((*layer, info.extends));
         }
         if let (false, Some(layer)) = (all, new.first()) {
             return Err(StoreError::LayerMissing { id: *layer }.into());
         }
-        locked(&self.inner.checked).extend(new);
+        locked(&self.inner.checked).extend(found);
         Ok(())
     }
 
     /// Notes a layer that this process made or found itself.
-    pub(crate) fn trust(&self, layer: LayerId) {
-        locked(&self.inner.checked).insert(layer);
+    pub(crate) fn trust(&self, layer: LayerId, extends: Option<LayerId>) {
+        locked(&self.inner.checked).insert(layer, extends);
     }
 
     /// Whether processes get a full copy instead of an overlay.

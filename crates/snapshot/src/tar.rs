@@ -9,7 +9,7 @@ use distil_layer::{
     Compression, LayerError, LinkGroups, TarOptions, TarSummary, compress, decompress, write_tree,
 };
 use distil_oci::{DiffId, Digest, Digester, VerifyingReader, media_type};
-use distil_rootfs::DirTree;
+use distil_rootfs::{DirTree, LayerManifest, MergedTree, Tree, TreeError};
 use distil_store::{BlobProducer, LayerBlob, LayerId, LayerInfo, LockMode, Resource, Store, StoreError};
 
 use crate::error::{in_layer, io_error};
@@ -55,8 +55,8 @@ impl Snapshotter {
     fn hash(&self, layer: LayerId, options: TarOptions) -> Result<TarSummary, SnapshotError> {
         self.check_inside()?;
         let files = self.manifest(layer);
-        let tree = DirTree::open(&self.layer_dir(layer))?.with_files(files);
-        write_tree(&tree, &self.links(layer)?, options, io::sink()).map_err(in_layer(layer))
+        let tree = open_tree(self.store(), layer, self.info(layer)?.extends, files)?;
+        write_tree(&*tree, &self.links(layer)?, options, io::sink()).map_err(in_layer(layer))
     }
 
     /// Lets the store hand out the tars of layers as blobs, named by diff ID.
@@ -236,6 +236,21 @@ fn origin(store: &Store, digest: &Digest) -> Result<Option<Origin>, StoreError> 
     Ok(None)
 }
 
+/// A layer with its whiteouts.
+fn open_tree(
+    store: &Store,
+    layer: LayerId,
+    extends: Option<LayerId>,
+    files: Option<Arc<LayerManifest>>,
+) -> Result<Box<dyn Tree>, TreeError> {
+    let dir = |layer| store.layers().path(layer).join("fs");
+    Ok(match extends {
+        None => Box::new(DirTree::open(&dir(layer))?.with_files(files)),
+        // There are no whiteouts in these two.
+        Some(extended) => Box::new(MergedTree::open(&[dir(extended), dir(layer)])?.with_files(files)),
+    })
+}
+
 impl BlobProducer for LayerTars {
     fn size(&self, store: &Store, digest: &Digest) -> Result<Option<u64>, StoreError> {
         Ok(origin(store, digest)?.map(|origin| origin.tar_size))
@@ -288,15 +303,14 @@ fn tar_reader(store: &Store, origin: &Origin) -> Result<TarReader, StoreError> {
     };
     let (reader, writer) = io::pipe().map_err(|error| failed("make a pipe for", error))?;
     // The handle keeps the layer until the tar is written.
-    let (store, fs) = (store.clone(), dir.join("fs"));
+    let (store, layer, extends) = (store.clone(), origin.layer.id, origin.layer.extends);
     let files = read_manifest(&dir);
     let thread = thread::Builder::new()
         .name("layer tar".to_owned())
         .spawn(move || {
-            let _held = store;
-            let tree = DirTree::open(&fs)?.with_files(files);
+            let tree = open_tree(&store, layer, extends, files)?;
             write_tree(
-                &tree,
+                &*tree,
                 &links,
                 options,
                 BufWriter::with_capacity(256 << 10, writer),

@@ -193,9 +193,12 @@ fn forget(connection: &Connection, prune: Prune<'_>) -> Result<GcReport, StoreEr
     Ok(summary)
 }
 
+/// A layer that is extended lives as long as those that add to it.
 const DEAD_LAYERS: &str = "id NOT IN (
-    SELECT layer FROM record_layers UNION ALL SELECT layer FROM image_layers
-    UNION ALL SELECT layer FROM held_layers)";
+    WITH used(layer) AS (SELECT layer FROM record_layers UNION SELECT layer FROM image_layers
+        UNION SELECT layer FROM held_layers)
+    SELECT layer FROM used
+    UNION ALL SELECT extends FROM layers JOIN used ON layers.id = used.layer WHERE extends IS NOT NULL)";
 
 /// To be asked once the dead layers are gone.
 const DEAD_BLOBS: &str = "digest NOT IN (
@@ -300,6 +303,8 @@ fn until_below(
 /// How many named things use each layer and blob, and what all used ones weigh.
 struct Weights {
     users: HashMap<Item, (u64, u64)>,
+    /// The layers that layers add to, which use them as long as they are used.
+    extends: HashMap<LayerId, LayerId>,
     total: u64,
 }
 
@@ -313,12 +318,20 @@ impl Weights {
     fn read(connection: &Connection) -> Result<Self, StoreError> {
         let mut weights = Self {
             users: HashMap::new(),
+            extends: HashMap::new(),
             total: 0,
         };
+        let mut select = connection.prepare("SELECT id, extends FROM layers WHERE extends IS NOT NULL")?;
+        let rows = select.query_map([], |row| {
+            Ok((LayerId::from_row(row.get(0)?), LayerId::from_row(row.get(1)?)))
+        })?;
+        weights.extends = rows.collect::<Result<_, _>>()?;
         let mut select = connection.prepare(
-            "SELECT used.layer, layers.size, count(*) FROM
-                 (SELECT layer FROM record_layers UNION ALL SELECT layer FROM image_layers
-                  UNION ALL SELECT layer FROM held_layers) AS used
+            "WITH named(layer) AS (SELECT layer FROM record_layers UNION ALL SELECT layer FROM image_layers
+                 UNION ALL SELECT layer FROM held_layers)
+             SELECT used.layer, layers.size, count(*) FROM
+                 (SELECT layer FROM named UNION ALL
+                  SELECT extends FROM layers WHERE id IN (SELECT layer FROM named) AND extends IS NOT NULL) AS used
              JOIN layers ON layers.id = used.layer GROUP BY used.layer",
         )?;
         let rows = select.query_map([], |row| {
@@ -356,14 +369,25 @@ impl Weights {
         };
         let layers = record.layers.into_iter().map(Item::Layer);
         for item in layers.chain(record.blobs.into_iter().map(Item::Blob)) {
-            if let Some((users, size)) = self.users.get_mut(&item) {
-                *users = users.saturating_sub(1);
-                if *users == 0 {
-                    self.total = self.total.saturating_sub(*size);
-                }
-            }
+            self.release_one(item);
         }
         Ok(())
+    }
+
+    fn release_one(&mut self, item: Item) {
+        let Some((users, size)) = self.users.get_mut(&item) else {
+            return;
+        };
+        *users = users.saturating_sub(1);
+        if *users > 0 {
+            return;
+        }
+        self.total = self.total.saturating_sub(*size);
+        if let Item::Layer(layer) = item
+            && let Some(extended) = self.extends.get(&layer)
+        {
+            self.release_one(Item::Layer(*extended));
+        }
     }
 }
 

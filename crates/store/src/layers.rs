@@ -31,6 +31,9 @@ pub struct LayerInfo {
     /// The layers below, where the directory depends on them (see [`base_of`]); else it fits
     /// onto any.
     pub base: Option<String>,
+    /// A layer that this one adds to: the layer is the directory of that one with its own directory on
+    /// top. That one extends none, and lives as long as this one.
+    pub extends: Option<LayerId>,
 }
 
 /// Names a list of layers, for [`LayerInfo::base`].
@@ -58,7 +61,7 @@ pub struct Layers<'s> {
     store: &'s Store,
 }
 
-const COLUMNS: &str = "id, diff_id, tar_size, size, inodes, id_map, base";
+const COLUMNS: &str = "id, diff_id, tar_size, size, inodes, id_map, base, extends";
 
 impl<'s> Layers<'s> {
     pub(crate) fn new(store: &'s Store) -> Self {
@@ -100,7 +103,7 @@ impl<'s> Layers<'s> {
         let changed = self.store.db().with_write(|tx| {
             let mut update = tx.prepare_cached(
                 "UPDATE layers SET committed = 1, diff_id = ?2, tar_size = ?3, size = ?4,
-                 inodes = ?5, base = ?6, pending = (SELECT epoch FROM state) WHERE id = ?1",
+                 inodes = ?5, base = ?6, extends = ?7, pending = (SELECT epoch FROM state) WHERE id = ?1",
             )?;
             Ok(update.execute(params![
                 info.id.row(),
@@ -109,6 +112,7 @@ impl<'s> Layers<'s> {
                 count(info.size),
                 count(info.inodes),
                 info.base,
+                info.extends.map(LayerId::row),
             ])?)
         })?;
         if changed == 1 {
@@ -312,6 +316,7 @@ fn read_info(row: &Row<'_>) -> rusqlite::Result<LayerInfo> {
         inodes: row.get::<_, i64>(4)?.unsigned_abs(),
         id_map: row.get(5)?,
         base: row.get(6)?,
+        extends: row.get::<_, Option<i64>>(7)?.map(LayerId::from_row),
     })
 }
 

@@ -22,7 +22,7 @@ use crate::error::{StoreError, io_error};
 use crate::netfs::network_filesystem;
 
 /// Version of layout and database that this build writes. See `schema::MIGRATIONS`.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: &str = "distil-store ";
 

@@ -144,6 +144,12 @@ CREATE INDEX layers_pending ON layers(pending) WHERE pending IS NOT NULL;
 CREATE INDEX records_pending ON records(pending) WHERE pending IS NOT NULL;
 ";
 
+/// A layer may be an addition to another one.
+const VERSION_2: &str = "
+ALTER TABLE layers ADD COLUMN extends INTEGER;  -- the layer whose directory is below this one's, if any
+CREATE INDEX layers_by_extends ON layers(extends) WHERE extends IS NOT NULL;
+";
+
 /// Tables whose rows have a `pending` column.
 pub(crate) const PENDING_TABLES: &[&str] = &[
     "kv",
@@ -167,10 +173,16 @@ pub(crate) struct Migration {
 
 /// Every step ever made, oldest first; never edited once released, only appended to. A new
 /// store is an empty one (format 0) migrated.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    from: 0,
-    run: |connection| connection.execute_batch(VERSION_1),
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        from: 0,
+        run: |connection| connection.execute_batch(VERSION_1),
+    },
+    Migration {
+        from: 1,
+        run: |connection| connection.execute_batch(VERSION_2),
+    },
+];
 
 /// Brings a database from its `user_version` up to date and returns the version it had.
 ///

@@ -1,6 +1,7 @@
 //! Layers on top of each other, as overlayfs shows them, with a record of what is hidden.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsString;
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,43 @@ pub(super) struct Merged {
     pub(super) entries: Vec<Entry>,
     pub(super) hidden: Vec<Hidden>,
     pub(super) totals: Vec<Totals>,
+}
+
+/// Puts together what was found in the directories of each of `count` layers; `places` tells which layer each
+/// directory is of, lowest first. In those of one layer there are no deletions.
+pub(super) fn by_layer(
+    places: &[(usize, PathBuf)],
+    scanned: Vec<Vec<ScannedDir>>,
+    count: usize,
+) -> Vec<Vec<ScannedDir>> {
+    let mut layers: Vec<Vec<ScannedDir>> = (0..count).map(|_| Vec::new()).collect();
+    for ((layer, _), dirs) in places.iter().zip(scanned) {
+        let below = std::mem::take(&mut layers[*layer]);
+        layers[*layer] = if below.is_empty() {
+            dirs
+        } else {
+            unite(below, dirs)
+        };
+    }
+    layers
+}
+
+/// `below` with `added` on top; directories come before what is in them.
+fn unite(below: Vec<ScannedDir>, added: Vec<ScannedDir>) -> Vec<ScannedDir> {
+    let mut dirs: BTreeMap<PathBuf, ScannedDir> =
+        below.into_iter().map(|dir| (dir.path.clone(), dir)).collect();
+    for mut dir in added {
+        if let Some(under) = dirs.remove(&dir.path) {
+            let names: HashSet<OsString> = dir.entries.iter().map(|entry| entry.name.clone()).collect();
+            let kept = under
+                .entries
+                .into_iter()
+                .filter(|entry| !names.contains(&entry.name));
+            dir.entries.extend(kept);
+        }
+        dirs.insert(dir.path.clone(), dir);
+    }
+    dirs.into_values().collect()
 }
 
 /// Puts `layers` on top of each other, lowest first; `links` are the hard links of each.

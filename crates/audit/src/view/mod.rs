@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use distil_oci::{DiffId, Digest, Digester, ImageConfig};
-use distil_rootfs::{MergedTree, Node, RootDir, Tree, Xattrs, scan_layers};
+use distil_rootfs::{MergedTree, Node, RootDir, Tree, TreeError, Xattrs, scan_layers};
 use distil_snapshot::{LayerId, Snapshotter};
 use distil_store::{ImageInfo, Store};
 
@@ -97,8 +97,8 @@ pub struct ImageView {
     entries: Vec<Entry>,
     hidden: Vec<Hidden>,
     tree: MergedTree,
-    /// The directory of each layer.
-    roots: Vec<RootDir>,
+    /// The directories of each layer, topmost first.
+    roots: Vec<Vec<RootDir>>,
     /// Holds the layers.
     snapshots: Snapshotter,
 }
@@ -119,7 +119,8 @@ impl ImageView {
         }
         // This also holds the layers and checks whose ids they were written with.
         let tree = snapshots.tree(&image.layers)?;
-        let scanned = scan_layers(tree.layers(), 0)?;
+        let places = snapshots.places(&image.layers);
+        let scanned = merge::by_layer(&places, scan_layers(tree.layers(), 0)?, stored);
         let mut links = Vec::with_capacity(stored);
         for layer in &image.layers {
             links.push(snapshots.links(*layer)?);
@@ -136,11 +137,14 @@ impl ImageView {
             size: totals.size,
             wasted: totals.wasted,
         });
-        let roots = tree.layers().iter().map(|path| RootDir::open(path));
+        let mut roots: Vec<Vec<RootDir>> = (0..stored).map(|_| Vec::new()).collect();
+        for (layer, dir) in places.iter().rev() {
+            roots[*layer].push(RootDir::open(dir)?);
+        }
         Ok(Self {
             id: image.id,
             layers: layers.collect(),
-            roots: roots.collect::<Result<_, _>>()?,
+            roots,
             config,
             entries: merged.entries,
             hidden: merged.hidden,
@@ -279,7 +283,20 @@ impl ImageView {
     /// # Errors
     /// When it is something else, or the layer's directory has changed.
     pub fn open_file(&self, entry: &Entry) -> Result<File, AuditError> {
-        Ok(self.roots[entry.disk].open_file(&entry.path)?)
+        self.open_in(entry.disk, &entry.path)
+    }
+
+    fn open_in(&self, layer: usize, path: &Path) -> Result<File, AuditError> {
+        let mut file = Err(TreeError::NotFound {
+            path: path.to_owned(),
+        });
+        for root in &self.roots[layer] {
+            file = root.open_file(path);
+            if !matches!(&file, Err(error) if error.is_not_found()) {
+                break;
+            }
+        }
+        Ok(file?)
     }
 
     /// Opens a regular file that no one sees any more, but that its layer still stores.
@@ -287,7 +304,7 @@ impl ImageView {
     /// # Errors
     /// When it is something else, or the layer's directory has changed.
     pub fn open_hidden(&self, hidden: &Hidden) -> Result<File, AuditError> {
-        Ok(self.roots[hidden.layer].open_file(&hidden.path)?)
+        self.open_in(hidden.layer, &hidden.path)
     }
 
     /// The contents of a regular file of at most `limit` bytes.

@@ -7,6 +7,7 @@
     reason = "tests: a panic is how they fail"
 )]
 
+mod additions;
 mod audit;
 mod browser;
 mod builds;

@@ -88,6 +88,7 @@ fn layer(store: &Store, text: &str) -> Result<LayerId, distil_store::StoreError>
         inodes: 1,
         id_map: "test".to_owned(),
         base: None,
+        extends: None,
     };
     store.layers().commit(&info)?;
     Ok(id)

@@ -17,7 +17,8 @@ use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource
 
 use super::{OpEnvironment, Output, cache_map, package_copy, with_flag};
 use crate::cache_map::OpKey;
-use crate::{links, origins};
+use crate::links::{self, Earlier};
+use crate::origins;
 
 /// A chain or tree of file actions, each chain of which becomes one layer.
 pub(super) struct FileOp {
@@ -85,6 +86,31 @@ impl FileOp {
         };
         Ok(self.seen().entry(index).or_insert(new).clone())
     }
+
+    /// Base and source of an operation that only copies from one source, besides making directories, in one
+    /// chain; `inputs` is the number of its inputs.
+    fn single_copy(&self, inputs: usize) -> Option<(i64, i64)> {
+        let actions = &self.file.actions;
+        let mut sources = Vec::new();
+        for (at, action) in actions.iter().enumerate() {
+            let chained = at == 0 || action.input == (inputs + at - 1) as i64;
+            let last = at + 1 == actions.len();
+            if !chained || action.output != if last { 0 } else { -1 } {
+                return None;
+            }
+            match action.action {
+                Some(Kind::Copy(_)) => sources.push(action.secondary_input),
+                Some(Kind::Mkdir(_)) => {}
+                _ => return None,
+            }
+        }
+        let (first, [source]) = (actions.first()?, sources.as_slice()) else {
+            return None;
+        };
+        let known = |input: i64| input < inputs as i64;
+        (known(first.input) && known(*source) && !self.packages.contains(source))
+            .then_some((first.input, *source))
+    }
 }
 
 impl Op for FileOp {
@@ -139,6 +165,7 @@ impl Op for FileOp {
             inputs: inputs.iter().map(Output::of).collect(),
             reports: BTreeMap::new(),
             only_copies: true,
+            unfit: false,
         };
         let outputs = run.all();
         self.seen().clear();
@@ -163,19 +190,87 @@ struct Run<'a> {
     reports: BTreeMap<i64, CopyReport>,
     /// Nothing but copies of files wrote files to the layer.
     only_copies: bool,
+    /// What is copied cannot be added to the layer of an earlier run.
+    unfit: bool,
 }
 
 impl Run<'_> {
     fn all(mut self) -> Result<Outputs, OpError> {
+        let found = links::find(&self.op.environment.snapshotter, &self.op.key.digest);
+        if let Some((earlier, source)) = &found {
+            let below = LinkSource {
+                below: true,
+                ..source.clone()
+            };
+            if let Some(layers) = self.add(earlier.clone(), &below)? {
+                return self.outputs(vec![Some(layers.into_handle())]);
+            }
+            self.reports.clear();
+            self.only_copies = true;
+        }
+        let results = self.write(found.map(|(_, source)| source).as_ref())?;
+        self.outputs(results)
+    }
+
+    fn outputs(&self, results: Vec<Option<ResultHandle>>) -> Result<Outputs, OpError> {
+        let content = (0..self.inputs.len())
+            .map(|input| self.measured(input))
+            .collect::<Result<_, _>>()?;
+        Ok(Outputs { results, content })
+    }
+
+    /// Adds to the layer of an earlier run what is new or changed since; `None` where that does not give what a
+    /// layer of its own would be.
+    fn add(&mut self, earlier: Earlier, previous: &LinkSource) -> Result<Option<Output>, OpError> {
+        let snapshotter = &self.op.environment.snapshotter;
+        let Some((base, source)) = self.op.single_copy(self.inputs.len()) else {
+            return Ok(None);
+        };
+        let mut layers = match usize::try_from(base) {
+            Ok(input) => self.inputs[input].layers(snapshotter)?,
+            Err(_) => Vec::new(),
+        };
+        let Some(entries) = earlier.entries_on(&layers) else {
+            return Ok(None);
+        };
+        let before = snapshotter.info(earlier.layer).map_err(OpError::failed)?;
+        let active = snapshotter.prepare_addition(&layers, earlier.layer);
+        let active = active.map_err(OpError::failed)?;
+        for action in &self.op.file.actions {
+            self.apply(action, &active, &[], Some(previous))?;
+        }
+        let mut report = self.reports.remove(&source).unwrap_or_default();
+        // What is gone from the source would still be in the earlier layer.
+        let tree = report.tree.filter(|tree| tree.found == entries);
+        let Some(tree) = tree.filter(|_| self.only_copies && !self.unfit) else {
+            return Ok(None);
+        };
+        let inodes = before.inodes.saturating_sub(entries).saturating_add(tree.entries);
+        let options = CommitOptions {
+            manifest: Some(std::mem::take(&mut report.manifest)),
+            added: Some((report.bytes, inodes)),
+            ..CommitOptions::default()
+        };
+        let layer = active.commit(options).map_err(OpError::failed)?;
+        layers.push(layer.id);
+        let placed = vec![(source, std::mem::take(&mut report.placed))];
+        origins::remember(&self.op.environment, layer.id, &self.copies(placed));
+        let (store, copy) = (&self.op.environment.store, &self.op.key.digest);
+        links::remember(store, copy, &earlier.after(&tree));
+        self.reports.insert(source, report);
+        Ok(Some(Output::Layers(layers)))
+    }
+
+    /// Runs the actions, each chain into a layer of its own.
+    fn write(&mut self, previous: Option<&LinkSource>) -> Result<Vec<Option<ResultHandle>>, OpError> {
         let actions = &self.op.file.actions;
         let mut states: Vec<State> = Vec::with_capacity(actions.len());
         let mut results: Vec<Option<ResultHandle>> = Vec::new();
-        let previous = links::find(&self.op.environment.snapshotter, &self.op.key.digest);
         for (at, action) in actions.iter().enumerate() {
             let active = self.start(action.input, &mut states)?;
             // What was copied belongs to a layer each only as long as one is written at a time.
             self.only_copies &= !states.iter().any(|state| matches!(state, State::Open(_)));
-            self.apply(action, &active, &states, previous.as_ref())?;
+            self.apply(action, &active, &states, previous)?;
             let output = usize::try_from(action.output).ok();
             if output.is_none() && self.goes_on(at) {
                 states.push(State::Open(active));
@@ -190,10 +285,7 @@ impl Run<'_> {
             }
             states.push(State::Done(layers));
         }
-        let content = (0..self.inputs.len())
-            .map(|input| self.measured(input))
-            .collect::<Result<_, _>>()?;
-        Ok(Outputs { results, content })
+        Ok(results)
     }
 
     /// The content digest of what the operation read of an input: of the bytes that were copied, and of what
@@ -260,6 +352,10 @@ impl Run<'_> {
         let placed: Vec<_> = (self.reports.iter_mut())
             .map(|(input, report)| (*input, std::mem::take(&mut report.placed)))
             .collect();
+        let tree = match self.op.single_copy(self.inputs.len()) {
+            Some((_, source)) if self.only_copies => self.reports.get(&source).and_then(|report| report.tree),
+            _ => None,
+        };
         // Files of several sources have several manifests: such a layer is not linked from.
         let taken = self
             .reports
@@ -276,11 +372,12 @@ impl Run<'_> {
             ..CommitOptions::default()
         };
         let layer = active.commit(options).map_err(OpError::failed)?;
-        layers.push(layer.id);
         origins::remember(&self.op.environment, layer.id, &self.copies(placed));
         if copied {
-            links::remember(&self.op.environment.store, &self.op.key.digest, layer.id);
+            let earlier = Earlier::new(layer.id, tree, &layers);
+            links::remember(&self.op.environment.store, &self.op.key.digest, &earlier);
         }
+        layers.push(layer.id);
         Ok(Output::Layers(layers))
     }
 
@@ -350,9 +447,13 @@ impl Run<'_> {
                 let copied = with_flag(self.ctx.cancel(), |flag| {
                     specs.into_iter().try_for_each(|mut spec| {
                         spec.cancel = Some(Arc::clone(flag));
-                        upper
-                            .copy(source.as_ref(), &spec, report)
-                            .map_err(|error| copy_failed(input, name, error))
+                        match upper.copy(source.as_ref(), &spec, report) {
+                            Err(UpperError::NotBelow { .. }) => {
+                                self.unfit = true;
+                                Ok(())
+                            }
+                            other => other.map_err(|error| copy_failed(input, name, error)),
+                        }
                     })
                 });
                 self.only_copies &= !report.unpacked;

@@ -76,27 +76,34 @@ fn of_stage(
     copies: &Copies<'_>,
 ) -> Result<(), SnapshotError> {
     let tree = environment.snapshotter.tree(layers)?;
+    let places = environment.snapshotter.places(layers);
     let makers = chain::makers(&environment.graph, copies.from, layers.len());
     let stage = record.add_stage(stage(environment, copies.from, layers)?);
     let mut finder = LayerFinder::new(&tree);
-    let root = RootDir::open(&environment.snapshotter.layer_dir(layer))?;
+    let dirs = environment.snapshotter.places(&[layer]);
+    let roots = dirs.iter().map(|(_, dir)| RootDir::open(dir));
+    let roots: Vec<RootDir> = roots.collect::<Result<_, _>>()?;
+    let node = |path: &Path| roots.iter().find_map(|root| root.lookup(path).ok().flatten());
     let mut earlier: HashMap<LayerId, Option<CopyRecord>> = HashMap::new();
     for placed in copies.placed.iter().take(MAX_PATHS) {
         let room = MAX_PATHS.saturating_sub(record.len()).max(1);
         for found in finder.layers_of(&placed.source, room)? {
             // What patterns left out needs no entry.
-            let target =
-                moved(&found.path, placed).filter(|target| matches!(root.lookup(target), Ok(Some(_))));
+            let target = moved(&found.path, placed).filter(|target| node(target).is_some());
             let Some(target) = target else {
                 continue;
             };
-            let maker = makers.get(found.layer).copied().flatten();
+            // A layer may have two directories.
+            let Some((at, _)) = places.get(found.layer) else {
+                continue;
+            };
+            let maker = makers.get(*at).copied().flatten();
             let place = PlaceRecord {
                 stage,
                 path: found.path,
                 step: maker.map(|node| record.add_step(step(node))),
             };
-            let from = layers.get(found.layer).copied();
+            let from = layers.get(*at).copied();
             let known = from.and_then(|from| {
                 let read = || origin::read_layer(&environment.store, from).ok().flatten();
                 earlier.entry(from).or_insert_with(read).as_ref()
@@ -104,8 +111,8 @@ fn of_stage(
             record.add(&target, place, known);
         }
     }
-    let brought = |path: &Path| matches!(root.lookup(path), Ok(Some(node)) if !node.kind.is_dir());
-    let tells = |database: &&str| matches!(root.lookup(Path::new(database)), Ok(Some(_)));
+    let brought = |path: &Path| node(path).is_some_and(|node| !node.kind.is_dir());
+    let tells = |database: &&str| node(Path::new(database)).is_some();
     let whole = |placed: &Placed| placed.source == Path::new("/") && placed.target == Path::new("/");
     if copies.placed.iter().any(whole) && DATABASES.iter().any(tells) {
         return Ok(());

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::source::resolve_wildcards;
-use super::{Conflict, CopyReport, CopySpec, ManifestEntry, Placed};
+use super::{Conflict, CopiedTree, CopyReport, CopySpec, ManifestEntry, Placed};
 use crate::by_name::{ByName, Found};
 use crate::ignore::{MatchInfo, PatternMatcher};
-use crate::node::{Node, Owner};
+use crate::node::{Node, Owner, Timestamp};
 use crate::pool::{self, Queue};
 use crate::tree::{Dir, Entry, Tree, TreeError, clean_absolute};
 use crate::upper::{Metadata, ParentTimes, Upper, UpperError, WriteDir};
@@ -47,6 +47,11 @@ struct Totals {
     manifest: Vec<(PathBuf, Found<ManifestEntry>)>,
     /// Destinations that must not be in the manifest: hard links of each other, and what is no plain file.
     unlisted: Vec<PathBuf>,
+    /// The top is a directory, and nothing was where it went.
+    fresh: bool,
+    /// See [`Batch::irregular`].
+    irregular: bool,
+    tree: CopiedTree,
 }
 
 /// Files that go from one directory to one directory: what is known before and after.
@@ -61,6 +66,9 @@ pub(super) struct Batch<'a> {
     pub(super) files: u64,
     pub(super) bytes: u64,
     pub(super) linked: u64,
+    pub(super) tree: CopiedTree,
+    /// A file of several names, a device, a pipe or a socket was among them.
+    pub(super) irregular: bool,
     pub(super) digests: Found<[u8; 32]>,
     pub(super) manifest: Found<ManifestEntry>,
     /// See [`Totals::unlisted`].
@@ -176,6 +184,8 @@ impl<'a> Engine<'a> {
         report.files += totals.files;
         report.bytes += totals.bytes;
         report.linked += totals.linked;
+        let alone = report.placed.len() == 1 && totals.fresh && !totals.irregular;
+        report.tree = alone.then_some(totals.tree);
         for (dir, digests) in totals.digests {
             report.digests.extend(&dir, digests);
         }
@@ -193,6 +203,10 @@ impl<'a> Engine<'a> {
         totals.files += batch.files;
         totals.bytes += batch.bytes;
         totals.linked += batch.linked;
+        totals.irregular |= batch.irregular;
+        totals.tree.entries += batch.tree.entries;
+        totals.tree.found += batch.tree.found;
+        totals.tree.written += batch.tree.written;
         totals.digests.push((source.to_owned(), batch.digests));
         totals.manifest.push((target, batch.manifest));
         totals.unlisted.extend(batch.unlisted);
@@ -214,6 +228,11 @@ impl<'a> Engine<'a> {
             Some(cancel) if cancel.load(Ordering::Relaxed) => Err(UpperError::Cancelled),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the layer adds to the earlier one.
+    pub(super) fn adds(&self) -> bool {
+        self.spec.link_from.as_ref().is_some_and(|earlier| earlier.below)
     }
 
     pub(super) fn owner(&self, node: &Node) -> Owner {
@@ -316,6 +335,7 @@ impl<'a> Engine<'a> {
             Some(name) if !is_target => self.enter(&top.dir, name)?,
             _ => top,
         };
+        lock(&self.totals).fresh = self.adds() || top.dir.is_empty()?;
         let dir = Arc::new(DirCopy {
             source: self.source.open_dir(real)?,
             parent: None,
@@ -346,6 +366,10 @@ impl<'a> Engine<'a> {
                     created: false,
                 });
             }
+            Some(_) if self.adds() => {
+                let path = parent.path().join(name);
+                return Err(UpperError::NotBelow { path });
+            }
             Some(_) if self.spec.conflict == Conflict::Replace => parent.remove(name)?,
             Some(_) => {
                 let path = parent.path().join(name);
@@ -372,6 +396,10 @@ impl<'a> Engine<'a> {
         };
         let parent = self.target(parent)?;
         let made = self.enter(&parent, &dir.name)?;
+        let mut totals = lock(&self.totals);
+        totals.tree.entries += 1;
+        totals.tree.found += u64::from(!made.created);
+        drop(totals);
         *target = Some(made.clone());
         Ok(made.dir)
     }
@@ -521,17 +549,38 @@ impl<'a> Engine<'a> {
             // The top of the copy keeps what it was; only its time is the source's.
             return target.dir.set_mtime(mtime);
         }
+        if self.adds() && !target.created {
+            return self.finish_found(dir, target, mtime);
+        }
         if !dir.selected && !target.created {
             // There for something in it: takes the source's mode, keeps its owner.
             target.dir.set_own_mode(node.mode)?;
             return target.dir.restore_mtime();
         }
         target.dir.set_own_xattrs(&dir.source.own_xattrs()?)?;
-        target.dir.set_own_metadata(&Metadata {
-            owner: self.owner(&node),
+        target.dir.set_own_metadata(&self.dir_metadata(&node))
+    }
+
+    fn dir_metadata(&self, node: &Node) -> Metadata {
+        Metadata {
+            owner: self.owner(node),
             mode: Some(self.spec.mode.apply(node.mode, true)),
-            mtime: Some(mtime),
-        })
+            mtime: Some(self.spec.timestamp.unwrap_or(node.mtime)),
+        }
+    }
+
+    /// A directory that a copy like this one made in the earlier layer: it is as if this one had made it.
+    fn finish_found(&self, dir: &DirCopy, target: &Target, mtime: Timestamp) -> Result<(), UpperError> {
+        let wanted = self.dir_metadata(&dir.source.node());
+        let (found, xattrs) = target.dir.in_lower_layers()?;
+        if xattrs != dir.source.own_xattrs()? {
+            let path = target.dir.path().to_owned();
+            return Err(UpperError::NotBelow { path });
+        }
+        if (found.owner(), Some(found.mode), Some(found.mtime)) == (wanted.owner, wanted.mode, wanted.mtime) {
+            return target.dir.date_if_written(mtime);
+        }
+        target.dir.set_own_metadata(&wanted)
     }
 }
 

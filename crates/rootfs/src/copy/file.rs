@@ -68,6 +68,9 @@ impl Engine<'_> {
             && let Some(existing) = target.existing(name)?
             && existing.node.kind.is_dir()
         {
+            if self.adds() {
+                return Err(target.not_below(name));
+            }
             if self.spec.conflict == Conflict::Fail {
                 let path = target.path().join(name);
                 return Err(UpperError::ReplaceDirectory { path });
@@ -83,7 +86,7 @@ impl Engine<'_> {
         match entry.node.kind {
             FileKind::File if entry.node.nlink > 1 => self.copy_shared(&place, batch),
             FileKind::File => self.copy_regular(&place, batch),
-            FileKind::Symlink => self.copy_symlink(&place),
+            FileKind::Symlink => self.copy_symlink(&place, batch),
             // Only the callers' directory jobs see directories.
             FileKind::Dir => Ok(()),
             FileKind::CharDevice | FileKind::BlockDevice | FileKind::Fifo | FileKind::Socket => {
@@ -100,19 +103,44 @@ impl Engine<'_> {
         }
     }
 
-    fn copy_symlink(&self, place: &Place<'_>) -> Result<(), UpperError> {
+    fn copy_symlink(&self, place: &Place<'_>, batch: &mut Batch<'_>) -> Result<(), UpperError> {
         let entry = place.entry;
         let link = place.dir.read_link(&entry.name)?;
+        let meta = self.metadata(&entry.node);
+        let xattrs = place.dir.xattrs(&entry.name)?;
+        batch.tree.entries += 1;
+        if self.adds()
+            && let Some(existing) = place.target.existing(place.name)?
+        {
+            batch.tree.found += 1;
+            let (node, kind) = (existing.node, existing.node.kind);
+            if !kind.is_symlink() {
+                return Err(place.target.not_below(place.name));
+            }
+            let equal = (node.owner(), Some(node.mtime)) == (meta.owner, meta.mtime);
+            if equal && place.target.lower_link(place.name)? == (link.clone(), xattrs.clone()) {
+                return Ok(());
+            }
+        }
+        batch.tree.written += 1;
         let fd = place.target.clear_slot(place.name)?;
         rustix::fs::symlinkat(&link, &*fd, place.name)
             .map_err(|err| place.target_error("create link", err))?;
-        let meta = self.metadata(&entry.node);
         place.target.set_metadata(place.name, &meta)?;
-        let xattrs = place.dir.xattrs(&entry.name)?;
         place.target.set_xattrs(place.name, &xattrs)
     }
 
+    /// Notes what a later copy cannot leave to this layer.
+    fn irregular(&self, place: &Place<'_>, batch: &mut Batch<'_>) -> Result<(), UpperError> {
+        batch.irregular = true;
+        match self.adds() {
+            true => Err(place.target.not_below(place.name)),
+            false => Ok(()),
+        }
+    }
+
     fn copy_special(&self, place: &Place<'_>, batch: &mut Batch<'_>) -> Result<(), UpperError> {
+        self.irregular(place, batch)?;
         let node = &place.entry.node;
         // BuildKit's copy clears the socket bit in the type: a block device becomes a
         // character device, a socket an empty file.
@@ -141,6 +169,7 @@ impl Engine<'_> {
 
     /// Copies a file with several names: the names that are copied stay one file.
     fn copy_shared(&self, place: &Place<'_>, batch: &mut Batch<'_>) -> Result<(), UpperError> {
+        self.irregular(place, batch)?;
         let node = &place.entry.node;
         let to = place.target.path().join(place.name);
         // Held while the first name is copied, so that the second finds it complete.
@@ -171,11 +200,11 @@ impl Engine<'_> {
     fn copy_regular(&self, place: &Place<'_>, batch: &mut Batch<'_>) -> Result<(), UpperError> {
         let mut node = place.entry.node;
         let mut meta = self.metadata(&node);
-        let digest = match self.link_unchanged(place, &meta, batch)? {
-            Some(digest) => {
-                batch.linked += 1;
-                digest
-            }
+        self.look_below(place, batch)?;
+        let linked = self.link_unchanged(place, &meta, batch)?;
+        let is_linked = linked.is_some();
+        let digest = match linked {
+            Some(digest) => digest,
             None if self.spec.known.is_some() => {
                 // The directory may have been listed a while ago: what is copied counts.
                 node = self.look_again(place)?;
@@ -188,6 +217,9 @@ impl Engine<'_> {
         };
         batch.files += 1;
         batch.bytes += node.size;
+        batch.linked += u64::from(is_linked);
+        batch.tree.entries += 1;
+        batch.tree.written += u64::from(!is_linked);
         batch.digests.push((place.entry.name.clone(), digest));
         let entry = ManifestEntry {
             size: node.size,
@@ -197,6 +229,23 @@ impl Engine<'_> {
             digest,
         };
         batch.manifest.push((place.name.to_owned(), entry));
+        Ok(())
+    }
+
+    /// Counts a file that the earlier layer has, where this one adds to it.
+    fn look_below(&self, place: &Place<'_>, batch: &mut Batch<'_>) -> Result<(), UpperError> {
+        if !self.adds() {
+            return Ok(());
+        }
+        if batch
+            .earlier
+            .is_some_and(|earlier| earlier.get(place.name).is_some())
+        {
+            batch.tree.found += 1;
+        } else if !place.target.is_fresh() && place.target.existing(place.name)?.is_some() {
+            // Its files are all listed.
+            return Err(place.target.not_below(place.name));
+        }
         Ok(())
     }
 
@@ -214,7 +263,8 @@ impl Engine<'_> {
         })
     }
 
-    /// Links the file from the earlier layer when it is equal there; gives its digest then.
+    /// Links the file from the earlier layer when it is equal there, or leaves it to a layer below; gives its
+    /// digest then.
     fn link_unchanged(
         &self,
         place: &Place<'_>,
@@ -239,6 +289,9 @@ impl Engine<'_> {
         };
         if digest != old.digest {
             return Ok(None);
+        }
+        if source.below {
+            return Ok(Some(digest));
         }
         let open = || open_earlier_dir(source, place.target.path());
         let Some(dir) = batch.earlier_dir.get_or_insert_with(open) else {

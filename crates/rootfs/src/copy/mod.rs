@@ -117,6 +117,23 @@ pub struct LinkSource {
     pub dir: PathBuf,
     /// What was recorded when it was made.
     pub manifest: Arc<LayerManifest>,
+    /// It is the topmost layer below the one that is written, which adds to it: what is equal there is not
+    /// written at all. To be used only for a copy of what [`CopiedTree`] was told for that layer, and together
+    /// with the layer it gives what the copy alone would have given, if the [`CopiedTree`] says afterwards that
+    /// everything that was there before was found again.
+    pub below: bool,
+}
+
+/// One directory that was copied to where nothing was before: every file below its destination comes from
+/// the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopiedTree {
+    /// Files, links and directories below the destination.
+    pub entries: u64,
+    /// How many of them were there already in a layer that is [`LinkSource::below`].
+    pub found: u64,
+    /// How many files and links were written, and not taken from an earlier layer.
+    pub written: u64,
 }
 
 /// What copies did; one report may collect several copies from one source tree into one
@@ -134,6 +151,9 @@ pub struct CopyReport {
     pub digests: FileDigests,
     /// Every regular file written, to be kept beside the layer for later links.
     pub manifest: LayerManifest,
+    /// Of a copy of one directory to where nothing was, without device nodes, pipes, sockets and files of
+    /// several names.
+    pub tree: Option<CopiedTree>,
     /// An archive was unpacked: of its files nothing is in the manifest, and they may have replaced
     /// files that are.
     pub unpacked: bool,

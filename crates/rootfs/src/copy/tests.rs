@@ -279,6 +279,7 @@ fn links_unchanged_files_from_an_earlier_layer() {
         spec.link_from = Some(LinkSource {
             dir: first.dir().to_owned(),
             manifest: Arc::new(manifest.clone()),
+            below: false,
         });
         let report = run(&second, &tree, &spec).unwrap();
         assert_eq!((report.files, report.linked), (3, 2));

@@ -7,10 +7,12 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::dir_tree::open_regular;
 use super::{Dir, Entry, Tree, TreeError};
+use crate::copy::LayerManifest;
 use crate::node::{Node, Xattrs};
 use crate::sys;
 
@@ -25,6 +27,7 @@ pub struct MergedTree {
     paths: Vec<PathBuf>,
     /// Topmost first.
     layers: Vec<Arc<OwnedFd>>,
+    files: Option<Arc<LayerManifest>>,
 }
 
 impl MergedTree {
@@ -38,7 +41,14 @@ impl MergedTree {
         Ok(MergedTree {
             paths: lowest_first.iter().map(|path| path.as_ref().to_owned()).collect(),
             layers,
+            files: None,
         })
+    }
+
+    /// As [`super::DirTree::with_files`]: `files` lists what the tree as a whole has.
+    pub fn with_files(mut self, files: Option<Arc<LayerManifest>>) -> MergedTree {
+        self.files = files;
+        self
     }
 
     /// The layer directories, lowest first.
@@ -48,7 +58,7 @@ impl MergedTree {
 
     /// This tree with one more layer on top.
     pub(crate) fn with_top(&self, path: &Path, fd: Arc<OwnedFd>) -> MergedTree {
-        let mut tree = self.clone();
+        let mut tree = self.clone().with_files(None);
         tree.paths.push(path.to_owned());
         tree.layers.insert(0, fd);
         tree
@@ -71,6 +81,7 @@ impl MergedTree {
             layers: self.layers.clone(),
             path: path.to_owned(),
             node,
+            files: self.files.clone(),
         }))
     }
 }
@@ -90,6 +101,7 @@ pub(crate) struct MergedDir {
     layers: Vec<Arc<OwnedFd>>,
     path: PathBuf,
     node: Node,
+    files: Option<Arc<LayerManifest>>,
 }
 
 impl MergedDir {
@@ -140,7 +152,12 @@ impl MergedDir {
         }
         let path = self.path.join(name);
         match top {
-            Some(node) => Ok(MergedDir { layers, path, node }),
+            Some(node) => Ok(MergedDir {
+                layers,
+                path,
+                node,
+                files: self.files.clone(),
+            }),
             None if self.find(name)?.is_some() => Err(TreeError::NotADirectory { path }),
             None => Err(TreeError::NotFound { path }),
         }
@@ -158,16 +175,22 @@ impl Dir for MergedDir {
 
     fn entries(&self) -> Result<Vec<Entry>, TreeError> {
         let single = self.layers.len() == 1;
+        let listed = self.files.as_deref();
+        let listed = listed.and_then(|files| files.dir(self.path.strip_prefix("/").unwrap_or(&self.path)));
         let mut hidden: HashSet<OsString> = HashSet::new();
         let mut found: BTreeMap<OsString, Node> = BTreeMap::new();
         let mut flat = Vec::new();
         for layer in &self.layers {
             let names = sys::names(&**layer).map_err(|err| TreeError::io("list", &self.path, err))?;
-            for (name, _) in names {
+            for (name, kind) in names {
                 if !single && (hidden.contains(&name) || found.contains_key(&name)) {
                     continue;
                 }
-                let node = sys::stat_at(&**layer, &name).map_err(|err| self.error("stat", &name, err))?;
+                let known = listed.filter(|_| kind == FileType::RegularFile);
+                let node = match known.and_then(|files| files.get(&name)) {
+                    Some(file) => Some(file.node()),
+                    None => sys::stat_at(&**layer, &name).map_err(|err| self.error("stat", &name, err))?,
+                };
                 match node {
                     None => {}
                     Some(node) if node.is_whiteout() => {

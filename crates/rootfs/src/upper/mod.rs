@@ -72,6 +72,13 @@ pub enum UpperError {
     /// The sink refused.
     #[error("cannot hash the layer: {0}")]
     Sink(#[source] io::Error),
+    /// With [`crate::LinkSource::below`]: a name is of another kind now, or of one that only a copy of its own
+    /// makes. The caller copies without it.
+    #[error("`{}` cannot be added to the earlier layer", path.display())]
+    NotBelow {
+        /// Path in the destination.
+        path: PathBuf,
+    },
     /// [`CopySpec::cancel`] became true.
     #[error("cancelled")]
     Cancelled,

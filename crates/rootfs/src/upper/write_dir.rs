@@ -106,6 +106,45 @@ impl WriteDir {
         }))
     }
 
+    /// Whether nothing is in it.
+    pub(crate) fn is_empty(&self) -> Result<bool, UpperError> {
+        if self.fresh {
+            return Ok(true);
+        }
+        if let Some(fd) = self.upper_fd()
+            && !sys::names(&*fd)
+                .map_err(|err| TreeError::io("list", &self.path, err))?
+                .is_empty()
+        {
+            return Ok(false);
+        }
+        Ok(match &self.lower {
+            Some(lower) => lower.entries()?.is_empty(),
+            None => true,
+        })
+    }
+
+    /// Metadata and attributes that the directory has in the layers below.
+    pub(crate) fn in_lower_layers(&self) -> Result<(Node, Xattrs), UpperError> {
+        match &self.lower {
+            Some(lower) => Ok((lower.node(), lower.own_xattrs()?)),
+            None => Err(self.not_below(OsStr::new(""))),
+        }
+    }
+
+    /// Target and attributes of a link of the layers below.
+    pub(crate) fn lower_link(&self, name: &OsStr) -> Result<(OsString, Xattrs), UpperError> {
+        match &self.lower {
+            Some(lower) => Ok((lower.read_link(name)?, lower.xattrs(name)?)),
+            None => Err(self.not_below(name)),
+        }
+    }
+
+    pub(crate) fn not_below(&self, name: &OsStr) -> UpperError {
+        let path = self.path.join(name);
+        UpperError::NotBelow { path }
+    }
+
     fn in_lower(&self, name: &OsStr) -> Result<Option<Node>, UpperError> {
         match &self.lower {
             Some(lower) => Ok(lower.lookup(name)?),

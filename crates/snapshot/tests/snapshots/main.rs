@@ -223,8 +223,8 @@ fn a_copy_links_to_an_earlier_layer() {
             .copy(&tree, &spec, &mut report)
             .expect("copies");
         let options = CommitOptions {
-            tar: None,
             manifest: Some(report.manifest),
+            ..CommitOptions::default()
         };
         let id = active.commit(options).expect("commits").id;
         place.snapshotter.diff_id(id).expect("hashes");
@@ -245,7 +245,11 @@ fn a_copy_links_to_an_earlier_layer() {
     let manifest = place.snapshotter.manifest(first.id).expect("kept");
     let dir = place.snapshotter.layer_dir(first.id);
     fs::write(context.join("dir/3"), b"changed").expect("writes");
-    let (second, linked) = copy(Some(LinkSource { dir, manifest }));
+    let (second, linked) = copy(Some(LinkSource {
+        dir,
+        manifest,
+        below: false,
+    }));
     assert!(linked >= 48, "{linked} files linked");
     let second_diff = second.diff_id.expect("hashed");
     place

@@ -24,7 +24,7 @@ fn a_tar_written_with_the_layer_is_not_made_again() {
     let info = active
         .commit(CommitOptions {
             tar: Some(tar),
-            manifest: None,
+            ..CommitOptions::default()
         })
         .expect("commits");
     assert_eq!((info.size, info.inodes), (4, 1));

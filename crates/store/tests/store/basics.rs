@@ -212,6 +212,7 @@ fn layer(store: &Store, size: u64, diff_id: Option<DiffId>) -> distil_store::Lay
         inodes: 1,
         id_map: String::new(),
         base: None,
+        extends: None,
     };
     store.layers().commit(&info).expect("commits");
     id

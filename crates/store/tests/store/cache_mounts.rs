@@ -24,6 +24,7 @@ fn layer(store: &Store) -> LayerId {
         inodes: 1,
         id_map: String::new(),
         base: None,
+        extends: None,
     };
     store.layers().commit(&info).expect("commits");
     id

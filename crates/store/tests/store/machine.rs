@@ -333,6 +333,7 @@ fn info(id: LayerId) -> LayerInfo {
         inodes: 1,
         id_map: String::new(),
         base: None,
+        extends: None,
     }
 }
 

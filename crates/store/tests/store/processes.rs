@@ -113,6 +113,7 @@ fn churn(root: &Path) {
             inodes: 1,
             id_map: String::new(),
             base: None,
+            extends: None,
         };
         store.layers().commit(&info).expect("commits");
         let record = NewRecord {
