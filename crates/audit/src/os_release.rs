@@ -1,9 +1,10 @@
-//! What system an image says it is: os-release(5).
+//! What system an image says it is: os-release(5); or what the stages said that its packages were copied from.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::origin::Origins;
 use crate::{AuditError, ImageView};
 
 const PATHS: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
@@ -23,7 +24,8 @@ pub struct OsRelease {
 }
 
 impl OsRelease {
-    /// Reads `/etc/os-release`, or `/usr/lib/os-release`. None when there is neither.
+    /// Reads `/etc/os-release`, or `/usr/lib/os-release`. Where there is neither, it is what the stages say that packages
+    /// of the image were copied from ([`Origins`]), as far as they agree; else none.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -36,7 +38,11 @@ impl OsRelease {
             let bytes = view.read(entry, LIMIT)?;
             return Ok(Some(Self::parse(&String::from_utf8_lossy(&bytes))));
         }
-        Ok(None)
+        let origins = Origins::read(view.store(), &view.id())?;
+        let mut systems = origins.iter().flat_map(Origins::packages);
+        let first = systems.next().and_then(|(_, package, _)| package.system.as_ref());
+        let agree = systems.all(|(_, package, _)| package.system.as_ref() == first);
+        Ok(first.filter(|_| agree).cloned())
     }
 
     /// Reads the text: `NAME=value` a line, with shell quotes.

@@ -28,6 +28,7 @@ pub(super) fn add(
         let Some(first) = files.first() else {
             continue;
         };
+        let system = copied.system.as_ref().or(system);
         let package = package(copied, &first.path, system);
         if known.contains(&key(&package)) {
             continue;
@@ -64,7 +65,7 @@ fn package(copied: &CopiedPackage, first: &std::path::Path, system: Option<&OsRe
         maintainer: copied.maintainer.clone(),
         installed_size: None,
         purl: String::new(),
-        licence: None,
+        licence: copied.licence.clone(),
         go_sum: None,
         record: first.to_owned(),
         member: None,

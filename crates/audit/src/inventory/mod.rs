@@ -83,7 +83,8 @@ pub struct Package {
     pub installed_size: Option<u64>,
     /// Its package URL. That of a Debian package names the distribution of the image.
     pub purl: String,
-    /// The licence as its manifest words it, which need not be an SPDX expression. Records of dpkg have none.
+    /// The licence as its manifest words it, which need not be an SPDX expression. Records of dpkg have none; of
+    /// a package that was copied without its record it is what its copyright file said in the stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
     /// What Go's checksum database has for the module: `h1:` and the base64 of a SHA-256 over its files.

@@ -35,9 +35,18 @@ impl Licence {
 
     fn of(view: &ImageView, package: &Package) -> Result<Option<Self>, AuditError> {
         match package.ecosystem {
-            Ecosystem::Deb => debian::licence(view, package),
+            Ecosystem::Deb => match debian::licence(view, package)? {
+                Some(licence) => Ok(Some(licence)),
+                None => Ok(package.licence.as_deref().and_then(Self::declared)),
+            },
             _ => Ok(package.licence.as_deref().and_then(Self::declared)),
         }
+    }
+
+    /// Reads a Debian package's copyright file; none when it tells nothing that can be understood.
+    #[must_use]
+    pub fn of_copyright(text: &str) -> Option<Self> {
+        debian::read(text)
     }
 
     /// Reads what a manifest says: an SPDX expression, a well-known name or address, or anything.

@@ -27,7 +27,7 @@ pub struct Stage {
 }
 
 /// A Debian package that owned copied files in the stage they were taken from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CopiedPackage {
     /// Its name.
     pub name: String,
@@ -44,10 +44,13 @@ pub struct CopiedPackage {
     /// What system the stage says it is, which decides whose package it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<OsRelease>,
+    /// SPDX expression of its licence, from its copyright file in the stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
 }
 
 impl CopiedPackage {
-    /// Reads dpkg's paragraph about a package, which does not know of which system it is; `None` when it has no name or version.
+    /// Reads dpkg's paragraph about a package, which tells neither its system nor its licence; `None` when it has no name or version.
     #[must_use]
     pub fn of(paragraph: &Paragraph<'_>) -> Option<Self> {
         let field = |name: &str| paragraph.get(name).unwrap_or_default().to_owned();
@@ -62,6 +65,7 @@ impl CopiedPackage {
             source: source.name,
             source_version: source.version,
             system: None,
+            licence: None,
             name,
             version,
         })

@@ -296,3 +296,64 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn copied_packages_say_their_system_and_licence() {
+    let mut world = crate::testing::World::new();
+    world.files(
+        "COPY a b /",
+        &[("usr/lib/libx.so.1", "x"), ("usr/lib/liby.so.1", "y")],
+    );
+    let image = world.image();
+    let store = world.snapshots.store();
+    let records = |systems: [&str; 2]| {
+        let mut record = CopyRecord::default();
+        for (name, version) in ["libx", "liby"].iter().zip(systems) {
+            let path = format!("/usr/lib/{name}.so.1");
+            copied(
+                &mut record,
+                &path,
+                "build",
+                &path,
+                "[build 1/1] FROM debian",
+                None,
+            );
+            let system = crate::OsRelease::parse(&format!("ID=debian\nVERSION_ID={version}\n"));
+            let package = CopiedPackage {
+                system: Some(system),
+                licence: Some("MIT".to_owned()),
+                ..package(name)
+            };
+            record.add_owned(package, [path.into()]);
+        }
+        write_layer(store, image.layers[0], &record).unwrap();
+        let record = ImageRecord {
+            dockerfile: "Dockerfile".to_owned(),
+            text: Digest::sha256(b""),
+            steps: Vec::new(),
+            layers: vec![LayerStep {
+                layer: image.layers[0],
+                step: None,
+            }],
+        };
+        write_image(store, &image.id, &record).unwrap();
+        let view = crate::ImageView::open(&world.snapshots, &image).unwrap();
+        let inventory = crate::Inventory::read_all(&view).unwrap();
+        let licences = crate::Licence::of_packages(&view, &inventory).unwrap();
+        let packages = inventory.packages().iter().zip(licences);
+        let text =
+            packages.map(|(package, licence)| format!("{} {}", package.purl, licence.unwrap().expression));
+        (crate::OsRelease::read(&view).unwrap(), text.collect::<Vec<_>>())
+    };
+    let purl = |name: &str, version: &str| {
+        let qualifiers = format!("arch=amd64&distro=debian-{version}&upstream=lib%401.2");
+        format!("pkg:deb/debian/{name}@1.2-3?{qualifiers} MIT")
+    };
+    let (system, packages) = records(["12", "12"]);
+    assert_eq!(system.unwrap().version_id, "12");
+    assert_eq!(packages, [purl("libx", "12"), purl("liby", "12")]);
+    // Of two releases: the image is of neither.
+    let (system, packages) = records(["12", "13"]);
+    assert_eq!(system, None);
+    assert_eq!(packages, [purl("libx", "12"), purl("liby", "13")]);
+}

@@ -242,6 +242,7 @@ fn packages_of_copied_files_are_listed_without_their_record() {
         source: "postgresql-15".to_owned(),
         source_version: "15.3-0+deb12u1".to_owned(),
         maintainer: String::new(),
+        ..CopiedPackage::default()
     };
     let store = world.snapshots.store();
     let mut record = CopyRecord::default();

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use distil_audit::OsRelease;
 use distil_audit::origin::CopiedPackage;
+use distil_audit::{Licence, OsRelease};
 use distil_debian::deb822::paragraphs;
 use distil_rootfs::{Dir, MergedTree, Placed, Tree, TreeError};
 use distil_store::LayerId;
@@ -141,10 +141,30 @@ impl Owners {
         let mut packages = self.packages(&found)?;
         let known = found.into_iter().filter_map(|(name, files)| {
             let package = packages.remove(name)?;
-            let system = self.system.clone();
-            Some((CopiedPackage { system, ..package }, files))
+            let told = CopiedPackage {
+                system: self.system.clone(),
+                licence: self.licence(&package.name),
+                ..package
+            };
+            Some((told, files))
         });
         Ok(known.collect())
+    }
+
+    /// What the copyright file of a package says. One that cannot be read tells nothing.
+    fn licence(&self, package: &str) -> Option<String> {
+        // A name from the record must not lead elsewhere.
+        if package.contains('/') || package.starts_with('.') {
+            return None;
+        }
+        let folder = Path::new("/usr/share/doc").join(package);
+        // It may be a link to the folder of another package.
+        let path = self.tree.resolve(&folder.join("copyright")).ok()?;
+        let (folder, name) = (path.parent()?, path.file_name()?);
+        let folder = self.tree.open_dir(folder).ok()?;
+        let is_file = folder.lookup(name).ok()?.is_some_and(|node| node.kind.is_file());
+        let text = is_file.then(|| read_file(folder.as_ref(), name).ok())??;
+        Some(Licence::of_copyright(&String::from_utf8_lossy(&text))?.expression)
     }
 
     /// The real path that a line names, as far as merged directories change it.

@@ -45,9 +45,10 @@ fn owned(tree: &Arc<MergedTree>, copies: &[Placed]) -> Vec<String> {
         .unwrap();
     let text = found.iter().map(|(package, files)| {
         let system = package.system.as_ref().map_or("", |system| &system.version_id);
+        let licence = package.licence.as_deref().unwrap_or_default();
         let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         format!(
-            "{} {} {system}: {}",
+            "{} {} {system}{licence}: {}",
             package.name,
             package.version,
             files.join(" ")
@@ -72,16 +73,24 @@ fn owners_by_the_database_of_dpkg() {
             ("var/lib/dpkg/info/nobody.list", "/usr/share/libx/b\n"),
             ("usr/lib/os-release", "ID=debian\nVERSION_ID=\"12\"\n"),
             ("etc/x", ""),
+            (
+                "usr/share/doc/libx-common/copyright",
+                "Format: x\n\nFiles: *\nLicense: Expat\n",
+            ),
         ],
-        &[("lib", "usr/lib"), ("etc/os-release", "../usr/lib/os-release")],
+        &[
+            ("lib", "usr/lib"),
+            ("etc/os-release", "../usr/lib/os-release"),
+            ("usr/share/doc/libx", "libx-common"),
+        ],
     );
-    let libx = "libx 1 12: /out/libx.so.1";
+    let libx = "libx 1 12MIT: /out/libx.so.1";
     assert_eq!(
         owned(&tree, &placed(&[("/usr/lib/libx.so.1", "/out/libx.so.1")])),
         [libx]
     );
     let all = [
-        "libx 1 12: /usr/lib/libx.so.1 /usr/share/libx/a",
+        "libx 1 12MIT: /usr/lib/libx.so.1 /usr/share/libx/a",
         "tool 3 12: /usr/bin/tool /etc/tool.conf",
     ];
     assert_eq!(owned(&tree, &placed(&[("/", "/")])), all);
@@ -100,7 +109,7 @@ fn owners_by_the_database_of_dpkg() {
         .iter()
         .map(|(from, to)| (from.as_str(), to.as_str()))
         .collect();
-    assert_eq!(owned(&tree, &placed(&many)), ["libx 1 12: /two /one/a"]);
+    assert_eq!(owned(&tree, &placed(&many)), ["libx 1 12MIT: /two /one/a"]);
 }
 
 #[test]
