@@ -116,7 +116,8 @@ pub(super) fn measure(session: &Session, image: &OpenedImage, ready: &Ready) -> 
         match started {
             Ok(time) => times.push(time),
             Err(error) => {
-                let error = printable_text(&error);
+                // Hints are about the command line.
+                let error = printable_text(error.lines().next().unwrap_or_default());
                 return Ok(StartUp::Failed { error });
             }
         }
