@@ -36,7 +36,6 @@ const BUILD: &[&str] = &[
     "--security-opt",
     "--shm-size",
     "--squash",
-    "--ssh",
     "--stream",
     "--ulimit",
     "-c",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::host_ca::HostCa;
 
@@ -10,6 +11,8 @@ use crate::host_ca::HostCa;
 pub struct Ephemeral {
     /// Values for `--mount=type=secret`, by id.
     pub secrets: BTreeMap<String, Secret>,
+    /// Sockets of agents for `--mount=type=ssh`, by id.
+    pub ssh_agents: BTreeMap<String, PathBuf>,
     /// Certificate authorities that programs in RUN are to trust; absent leaves the image's own.
     pub host_ca: Option<HostCa>,
 }

@@ -237,7 +237,7 @@ fn request(case: &Path) -> BuildRequest {
                 .into_iter()
                 .map(|(id, text)| (id, Secret::new(text.into_bytes())))
                 .collect(),
-            host_ca: None,
+            ..Ephemeral::default()
         },
         mode: Mode::Full,
         failure_shell: None,

@@ -369,3 +369,36 @@ fn an_unknown_authority_is_told_with_the_way_out() {
     let told = world.fails("build --host-ca=authority.pem context", 1);
     assert!(!told.contains("--host-ca"), "{told}");
 }
+
+#[test]
+fn an_agent_is_a_socket_of_the_step() {
+    let Some(world) = World::new() else { return };
+    let text = "FROM busybox\nRUN --mount=type=ssh,required=true,uid=5,gid=6,mode=0620 \
+                stat -c '%F %a %u:%g' $SSH_AUTH_SOCK >/facts\nRUN ls /run 2>/dev/null | wc -l >/left\n";
+    world.write("context/Dockerfile", text);
+    let told = world.fails("build context", 1);
+    assert!(
+        told.contains("ssh agent `default` is required and was not given: `--ssh default` gives it"),
+        "{told}"
+    );
+    let agent = world.path("agent");
+    let _listener = std::os::unix::net::UnixListener::bind(&agent).unwrap();
+    let mut command = world.command();
+    command.env("SSH_AUTH_SOCK", &agent);
+    let built = outcome(command.args(["build", "-q", "-t", "app", "--ssh", "default", "context"]));
+    assert_eq!(built.code, 0, "{built:?}");
+    assert_eq!(world.ok("run app cat /facts /left"), "socket 620 5:6\n0\n");
+    // The same step without an agent is cached.
+    world.ok("build -q context");
+
+    for (argument, says) in [
+        ("default", "`SSH_AUTH_SOCK` is not set"),
+        ("default=none", "cannot find"),
+        ("key=context/Dockerfile", "key files are not supported"),
+    ] {
+        let told = world.fails(&format!("build --ssh {argument} context"), 2);
+        assert!(told.contains(says), "{told}");
+    }
+    let twice = format!("build --ssh a={0} --ssh a={0} context", agent.display());
+    assert!(world.fails(&twice, 2).contains("named before"));
+}

@@ -4,6 +4,7 @@ mod cache_mount;
 mod host_ca;
 mod mounts;
 mod secrets;
+mod ssh_agent;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `--secret`, `--host-ca`: what RUN steps are given that nothing keeps.
+//! `--secret`, `--ssh`, `--host-ca`: what RUN steps are given that nothing keeps.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,6 +23,9 @@ pub(crate) struct EphemeralArgs {
     /// Secret for RUN --mount=type=secret: id=NAME with src=FILE or env=VARIABLE
     #[arg(long = "secret", value_name = "SECRET")]
     secrets: Vec<String>,
+    /// Agent for RUN --mount=type=ssh: `default`, or NAME=SOCKET
+    #[arg(long = "ssh", value_name = "NAME[=SOCKET]")]
+    ssh: Vec<String>,
     /// Let programs in RUN trust this machine's certificate authorities, or those of FILE, and leave no trace of it
     #[arg(long, num_args = 0..=1, require_equals = true, value_name = "FILE", default_missing_value = "true",
           env = "DISTIL_HOST_CA")]
@@ -51,6 +54,7 @@ enum SecretSource {
 #[derive(Debug)]
 pub(crate) struct Sources {
     secrets: BTreeMap<String, SecretSource>,
+    ssh_agents: BTreeMap<String, PathBuf>,
     host_ca: HostCaKey,
 }
 
@@ -69,7 +73,21 @@ impl Sources {
             // An empty variable counts as not set.
             _ => session.config.host_ca.clone().unwrap_or(HostCaKey::Switch(false)),
         };
-        Ok(Self { secrets, host_ca })
+        let variable = session.environment.get("SSH_AUTH_SOCK");
+        let mut ssh_agents = BTreeMap::new();
+        for text in args.ssh.iter().filter(|text| !text.is_empty()) {
+            let (id, socket) = ssh_agent(text, variable)?;
+            if ssh_agents.insert(id, socket).is_some() {
+                return Err(CliError::usage(format!(
+                    "`--ssh {text}`: this agent was named before"
+                )));
+            }
+        }
+        Ok(Self {
+            secrets,
+            ssh_agents,
+            host_ca,
+        })
     }
 
     /// The error with a way out, for a step that did not know a certificate authority and was lent none.
@@ -88,6 +106,7 @@ impl Sources {
             .map(|(id, source)| Ok((id.clone(), Secret::new(value(id, source)?))));
         Ok(Ephemeral {
             secrets: secrets.collect::<Result<_, CliError>>()?,
+            ssh_agents: self.ssh_agents.clone(),
             host_ca: self.authorities(session)?,
         })
     }
@@ -150,6 +169,33 @@ fn secret(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<(String, SecretSo
         (None, None) => SecretSource::File(PathBuf::from(id)),
     };
     Ok((id.to_owned(), source))
+}
+
+/// Reads `NAME[=SOCKET]`; without a socket it is that of the caller's agent, `variable`.
+fn ssh_agent(text: &str, variable: Option<&str>) -> Result<(String, PathBuf), CliError> {
+    let wrong = |problem: String| CliError::usage(format!("`--ssh {text}`: {problem}"));
+    let (id, path) = text.split_once('=').unwrap_or((text, ""));
+    let id = if id.is_empty() { "default" } else { id };
+    let path = match (path, variable) {
+        ("", Some(path)) => path,
+        ("", None) => {
+            return Err(wrong("there is no agent: `SSH_AUTH_SOCK` is not set".into())
+                .hint("start one with `eval $(ssh-agent)` and give it the key with ssh-add"));
+        }
+        (path, _) => path,
+    };
+    // A relative path is the caller's, and the step has another working directory.
+    let path = std::path::absolute(path)?;
+    let metadata = std::fs::metadata(&path)
+        .map_err(|error| wrong(format!("cannot find `{}`: {error}", path.display())))?;
+    match std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
+        true => Ok((id.to_owned(), path)),
+        false => Err(wrong(format!(
+            "`{}` is not the socket of an agent, and key files are not supported",
+            path.display()
+        ))
+        .hint("give the key to an agent with ssh-add, and name the agent")),
+    }
 }
 
 fn value(id: &str, source: &SecretSource) -> Result<Vec<u8>, CliError> {

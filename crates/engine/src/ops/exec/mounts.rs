@@ -10,12 +10,15 @@ use distil_store::LayerId;
 
 use super::ExecOp;
 use super::cache_mount::CacheMounts;
+use super::ssh_agent::SshAgent;
 use crate::ops::Output;
 
 /// What has to live while the process runs.
 #[derive(Default)]
 pub(super) struct Actives {
     pub(super) writable: Vec<ActiveSnapshot>,
+    /// Agents that answer.
+    agents: Vec<SshAgent>,
     readonly: Vec<ReadonlyMount>,
 }
 
@@ -70,7 +73,7 @@ impl ExecOp {
                     Some(source) => source,
                     None => continue,
                 },
-                pb::MountType::Ssh => match ssh_socket(mount)? {
+                pb::MountType::Ssh => match self.ssh_socket(mount, &mut actives.agents)? {
                     Some(source) => source,
                     None => continue,
                 },
@@ -175,17 +178,5 @@ impl ExecOp {
             Some(output) => output.layers(&self.environment.snapshotter),
             None => Ok(Vec::new()),
         }
-    }
-}
-
-/// The socket of an agent; `None` for one that was not given and need not be.
-fn ssh_socket(mount: &pb::Mount) -> Result<Option<MountSource>, OpError> {
-    let options = mount.ssh_opt.clone().unwrap_or_default();
-    match options.optional {
-        true => Ok(None),
-        false => Err(OpError::failed(format!(
-            "ssh agent `{}` is required, and distil cannot pass on agents yet",
-            options.id
-        ))),
     }
 }
