@@ -11,6 +11,19 @@ use crate::{Entry, ImageView};
 /// What runtimes search when the config has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Programs that start the one that they are given, and how many words of their own come before it.
+const STARTERS: [(&str, usize); 9] = [
+    ("tini", 0),
+    ("tini-static", 0),
+    ("dumb-init", 0),
+    ("docker-init", 0),
+    ("catatonit", 0),
+    ("env", 0),
+    ("nice", 0),
+    ("gosu", 1),
+    ("su-exec", 1),
+];
+
 /// The first word of the command line: of ENTRYPOINT, else of CMD.
 pub(super) fn program(config: &ImageConfig) -> Option<&str> {
     let config = &config.config;
@@ -43,10 +56,39 @@ pub(super) fn find<'v>(view: &'v ImageView, word: &str) -> Option<&'v Entry> {
     found.find(|entry| super::is_executable(entry))
 }
 
-/// What the image is for: the program that it starts, and the interpreter of that where it is a script.
+/// The words of the command line that name a program: the first of ENTRYPOINT and of CMD, which a wrapper starts, and
+/// what a starter is given.
+fn words(config: &ImageConfig) -> Vec<&str> {
+    let parts = [&config.config.entrypoint, &config.config.cmd];
+    let mut found: Vec<&str> = parts
+        .iter()
+        .filter_map(|part| part.first())
+        .map(String::as_str)
+        .collect();
+    // Options and variables of a starter are no programs.
+    let is_word = |word: &&str| !word.starts_with('-') && !word.contains('=');
+    let mut all = parts.into_iter().flatten().map(String::as_str);
+    let mut next = all.next();
+    while let Some(word) = next {
+        found.push(word);
+        let name = word.rsplit('/').next().unwrap_or(word);
+        let starter = STARTERS.iter().find(|(known, _)| *known == name);
+        next = starter.and_then(|(_, own)| all.by_ref().filter(is_word).nth(*own));
+    }
+    found
+}
+
+/// What the image is for: the programs that it starts, and the interpreters of those that are scripts.
 pub(super) fn declared(view: &ImageView, contents: &Contents) -> HashSet<PathBuf> {
     let mut declared = HashSet::new();
-    let mut next = program(view.config()).and_then(|word| find(view, word));
+    for word in words(view.config()) {
+        declare(view, contents, word, &mut declared);
+    }
+    declared
+}
+
+fn declare(view: &ImageView, contents: &Contents, word: &str, declared: &mut HashSet<PathBuf>) {
+    let mut next = find(view, word);
     while let Some(entry) = next {
         if !declared.insert(entry.path.clone()) {
             break;
@@ -59,7 +101,6 @@ pub(super) fn declared(view: &ImageView, contents: &Contents) -> HashSet<PathBuf
             _ => None,
         };
     }
-    declared
 }
 
 /// The first line of a script.

@@ -542,20 +542,26 @@ fn the_config_is_looked_at() {
 /// What the image is for is no finding.
 #[test]
 fn interpreters_that_the_image_starts() {
-    for (entrypoint, link) in [
-        ("/usr/bin/python3", "python3"),
-        ("/app/main.py", "python3"),
-        ("python3", "python3"),
+    for command in [
+        "/usr/bin/python3",
+        "/app/main.py",
+        "python3",
+        "/usr/bin/tini -g -- python3 /app/other perl",
+        "gosu nobody python3",
+        "env A=b python3",
+        "/app/wrapper | python3",
     ] {
         let mut world = world();
         let write = |to: &Path| {
             put_program(to, "usr/bin/python3.13", static_program());
-            symlink("python3.13", to.join("usr/bin").join(link)).unwrap();
+            symlink("python3.13", to.join("usr/bin/python3")).unwrap();
             put_program(to, "app/main.py", "#!/usr/bin/python3\n");
             put_program(to, "usr/bin/perl", static_program());
         };
         world.layer("COPY python /", write, |_| {});
-        world.config.config.entrypoint = vec![entrypoint.into()];
+        let (entrypoint, arguments) = command.split_once(" | ").unwrap_or((command, ""));
+        let words = |text: &str| text.split_ascii_whitespace().map(str::to_owned).collect();
+        (world.config.config.entrypoint, world.config.config.cmd) = (words(entrypoint), words(arguments));
         let found = audited(&world);
         let rest: Vec<_> = places(&found)
             .into_iter()
@@ -569,7 +575,7 @@ fn interpreters_that_the_image_starts() {
                 Some(1),
                 Some("COPY python /")
             )],
-            "{entrypoint}"
+            "{command}"
         );
     }
 }
