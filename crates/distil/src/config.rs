@@ -182,12 +182,11 @@ impl Environment {
 
     /// Where downloaded vulnerability databases are.
     pub(crate) fn cve_folder(&self) -> PathBuf {
-        if self.root_user {
-            return PathBuf::from("/var/cache/distil/cve");
-        }
-        let cache = self
-            .get("XDG_CACHE_HOME")
-            .map_or_else(|| self.home().join(".cache"), PathBuf::from);
+        let cache = match self.get("XDG_CACHE_HOME") {
+            Some(folder) => PathBuf::from(folder),
+            None if self.root_user => PathBuf::from("/var/cache"),
+            None => self.home().join(".cache"),
+        };
         cache.join("distil/cve")
     }
 

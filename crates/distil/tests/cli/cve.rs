@@ -192,7 +192,6 @@ fn databases_that_cannot_be_used() {
     command
         .args(["cve", "--update"])
         .env("DISTIL_DEBIAN_TRACKER", "http://127.0.0.1:1/json");
-    command.env("XDG_CACHE_HOME", world.path("cache"));
     let update = outcome(&mut command);
     assert_eq!(update.code, 1, "{update:?}");
     assert!(
@@ -222,6 +221,72 @@ fn databases_that_cannot_be_used() {
             .contains("no database is about Debian: 7 packages were not judged"),
         "{outcome:?}"
     );
+}
+
+/// A zip of one file, stored as it is.
+fn zip(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let number = |number: usize| u32::try_from(number).unwrap().to_le_bytes();
+    let mut common = [&[20, 0][..], &[0; 12]].concat();
+    common.extend([number(bytes.len()), number(bytes.len())].concat());
+    common.extend([u8::try_from(name.len()).unwrap(), 0, 0, 0]);
+    let mut zip = [b"PK\x03\x04", &common[..], name.as_bytes(), bytes].concat();
+    let start = zip.len();
+    zip.extend([b"PK\x01\x02\x14\0", &common[..], &[0; 14], name.as_bytes()].concat());
+    let length = number(zip.len() - start);
+    zip.extend(b"PK\x05\x06\0\0\0\0\x01\0\x01\0");
+    zip.extend([&length[..], &number(start), &[0, 0]].concat());
+    zip
+}
+
+/// Serves the tracker, and for every other path a zip of one record, for as long as the test process lives.
+fn serve() -> String {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let record = std::fs::read(databases("osv/DEBIAN-CVE-2099-0001.json")).unwrap();
+    let (tracker, zip) = (
+        std::fs::read(databases("tracker.json")).unwrap(),
+        zip("a.json", &record),
+    );
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap())
+                .lines()
+                .map_while(Result::ok);
+            let body = match lines.next() {
+                Some(line) if line.contains("/tracker") => &tracker,
+                _ => &zip,
+            };
+            lines.by_ref().take_while(|line| !line.is_empty()).for_each(drop);
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(&[head.as_bytes(), body].concat());
+        }
+    });
+    address
+}
+
+#[test]
+fn fetched_databases_are_the_default() {
+    let Some(world) = world() else { return };
+    let address = serve();
+    world.write(
+        "home/.config/distil/config.toml",
+        &format!("osv-mirror = \"{address}\"\n"),
+    );
+    let mut command = world.command();
+    command.args(["cve", "--update", "app:1"]);
+    let fetched = outcome(command.env("DISTIL_DEBIAN_TRACKER", format!("{address}/tracker")));
+    assert_eq!(fetched.code, 0, "{fetched:?}");
+    assert!(
+        fetched.stderr.contains("tracker.json: ") && fetched.stdout.contains("8 vulnerabilities: 1 critical")
+    );
+    assert!(world.path("cache/distil/cve/.index").is_file());
+    let again = world.distil(["cve", "app:1"]);
+    assert_eq!((again.code, &again.stdout), (0, &fetched.stdout));
+    assert!(!again.stderr.contains("days old"), "{again:?}");
 }
 
 /// Debian's own tool, fed from the same database, tells the same.

@@ -68,6 +68,7 @@ impl World {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path("home"))
             .env("DISTIL_ROOT", self.path("store"))
+            .env("XDG_CACHE_HOME", self.path("cache"))
             .env("DISTIL_IMAGE_LAYOUT", images)
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
