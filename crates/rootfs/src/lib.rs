@@ -41,6 +41,6 @@ pub use sparse::{copy_with_holes, same_contents};
 pub use sys::xattrs_fd;
 pub use tree::{
     Dir, DirTree, EmptyTree, Entry, Filter, FilteredTree, LayerFinder, LayerPath, ListedTree, MergedTree,
-    ScannedDir, ScannedEntry, Tree, TreeError, scan_layers,
+    ScannedDir, ScannedEntry, Tree, TreeError, scan_layers, scan_listed_layers,
 };
 pub use upper::{MkdirSpec, MkfileSpec, OpaqueXattr, RmSpec, SymlinkSpec, Upper, UpperError, UpperOptions};

@@ -7,9 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use distil_elf::Stage;
-use distil_rootfs::{Node, ScannedDir, scan_layers};
+use distil_rootfs::{Node, ScannedDir, scan_listed_layers};
 
-use super::image::Subject;
+use super::image::{LayerDir, Subject};
 use crate::{AuditError, Instruction};
 
 /// Databases of package managers: who brings one brings a whole system, in which every file has its dependencies.
@@ -45,18 +45,20 @@ pub(super) struct Brought {
 
 impl Brought {
     pub(super) fn of(subject: &Subject<'_>, stage: &Stage<'_>) -> Result<Self, AuditError> {
-        let layers = subject.tree.layers();
-        let base = subject.base_layers.min(layers.len());
-        let scanned = scan_layers(&layers[base..], 0)?;
+        let above = |dir: &&LayerDir| dir.layer >= subject.base_layers;
+        let above: Vec<&LayerDir> = subject.dirs.iter().filter(above).collect();
+        let listed: Vec<_> = above.iter().map(|dir| (&dir.path, dir.files.clone())).collect();
+        let scanned = scan_listed_layers(&listed, 0)?;
         let mut brought = Self::default();
-        for (at, directories) in scanned.iter().enumerate() {
-            let instruction = subject.instructions.get(base + at).and_then(Option::as_ref);
+        for (dir, directories) in above.iter().zip(&scanned) {
+            let instruction = subject.instructions.get(dir.layer).and_then(Option::as_ref);
             let is_copied = instruction.is_none_or(is_copy) && !is_system(directories);
             for directory in directories {
                 brought.add(stage, directory, is_copied)?;
             }
         }
         brought.binaries.sort_by(|a, b| a.path.cmp(&b.path));
+        brought.binaries.dedup_by(|a, b| a.path == b.path);
         brought.classes.sort();
         brought.classes.dedup();
         brought.site_directories.sort();
@@ -108,6 +110,11 @@ impl Brought {
 fn is_seen(stage: &Stage<'_>, path: &Path, node: Option<&Node>) -> Result<bool, AuditError> {
     let seen = stage.node(path)?;
     Ok(match (seen, node) {
+        // One that was listed, and not looked at.
+        (Some(seen), Some(node)) if node.ino == 0 => {
+            let key = |node: &Node| (node.kind, node.size, node.mode, node.owner(), node.mtime);
+            key(&seen) == key(node)
+        }
         (Some(seen), Some(node)) => (seen.dev, seen.ino) == (node.dev, node.ino),
         (seen, _) => seen.is_some_and(|seen| seen.kind.is_dir()),
     })

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use distil_elf::{Stage, Trail};
 use distil_oci::ImageConfig;
 use distil_rootfs::users::{self, Identity, UserError};
-use distil_rootfs::{DirTree, MergedTree, Tree, TreeError};
+use distil_rootfs::{DirTree, LayerManifest, MergedTree, Tree, TreeError};
 
 use super::brought::Brought;
 use super::libraries::Linkage;
@@ -22,10 +23,23 @@ const FILLED_LATER: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 const MAX_OS_RELEASE: usize = 64 << 10;
 
+/// A directory of a layer.
+#[derive(Debug, Clone)]
+pub struct LayerDir {
+    /// Index of the layer, 0 the lowest; a layer that adds to another one has two directories.
+    pub layer: usize,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is known of the regular files of the layer as a whole.
+    pub files: Option<Arc<LayerManifest>>,
+}
+
 /// An image that is finished but for being written.
 pub struct Subject<'a> {
     /// Its root file system.
     pub tree: &'a MergedTree,
+    /// The directories of its layers, lowest first.
+    pub dirs: Vec<LayerDir>,
     /// Its config.
     pub config: &'a ImageConfig,
     /// The instruction of each layer, lowest first, where it is known.
@@ -37,11 +51,18 @@ pub struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// An image that is being made. Instructions are those of the config's history.
     #[must_use]
-    pub fn new(tree: &'a MergedTree, config: &'a ImageConfig, base_layers: usize) -> Self {
+    pub fn new(
+        tree: &'a MergedTree,
+        dirs: Vec<LayerDir>,
+        config: &'a ImageConfig,
+        base_layers: usize,
+    ) -> Self {
+        let layers = dirs.last().map_or(0, |dir| dir.layer + 1);
         Self {
             tree,
+            dirs,
             config,
-            instructions: instruction::of_layers(config, tree.layers().len()),
+            instructions: instruction::of_layers(config, layers),
             base_layers,
         }
     }
@@ -49,7 +70,7 @@ impl<'a> Subject<'a> {
     /// An image of the store, of which all layers count as the build's own.
     #[must_use]
     pub fn of_view(view: &'a ImageView) -> Self {
-        Self::new(view.tree(), view.config(), 0)
+        Self::new(view.tree(), view.dirs(), view.config(), 0)
     }
 
     /// Opens a regular file, links followed.

@@ -29,7 +29,7 @@ mod zip;
 
 use distil_elf::Stage;
 
-pub use image::Subject;
+pub use image::{LayerDir, Subject};
 pub use java::compiled_for;
 pub use libraries::{Depth, Lack, Linkage, Linked};
 pub use packages::{Release, package_of};

@@ -74,7 +74,7 @@ fn find(lower: &[Put], upper: &[Put], set: impl FnOnce(&mut ContainerConfig)) ->
     world.layer("COPY files /", |root| put(root, upper), |_| {});
     set(&mut world.config().config);
     let view = world.view();
-    preflight(&Subject::new(view.tree(), view.config(), 1)).unwrap()
+    preflight(&Subject::new(view.tree(), view.dirs(), view.config(), 1)).unwrap()
 }
 
 fn words(words: &[&str]) -> Vec<String> {

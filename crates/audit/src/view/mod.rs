@@ -18,6 +18,7 @@ use distil_rootfs::{MergedTree, Node, RootDir, Tree, TreeError, Xattrs, scan_lay
 use distil_snapshot::{LayerId, Snapshotter};
 use distil_store::{ImageInfo, Store};
 
+use crate::preflight::LayerDir;
 use crate::{AuditError, Instruction, instruction};
 
 /// Links followed on one path before it counts as a loop, as in Linux.
@@ -156,6 +157,18 @@ impl ImageView {
     /// The store that the layers are in.
     pub(crate) fn store(&self) -> &Store {
         self.snapshots.store()
+    }
+
+    /// The directories of its layers, lowest first.
+    pub(crate) fn dirs(&self) -> Vec<LayerDir> {
+        let layers: Vec<LayerId> = self.layers.iter().map(|layer| layer.id).collect();
+        let places = self.snapshots.places(&layers).into_iter();
+        let dir = |(layer, path)| LayerDir {
+            layer,
+            path,
+            files: None,
+        };
+        places.map(dir).collect()
     }
 
     /// Where the store is that the layers are in.

@@ -27,7 +27,7 @@ pub use listed::ListedTree;
 pub(crate) use merged::MergedDir;
 pub use merged::MergedTree;
 pub(crate) use resolve::{clean_absolute, resolve as resolve_below};
-pub use scan::{ScannedDir, ScannedEntry, scan_layers};
+pub use scan::{ScannedDir, ScannedEntry, scan_layers, scan_listed_layers};
 
 /// Why a tree could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -5,9 +5,11 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::TreeError;
+use crate::copy::LayerManifest;
 use crate::node::{FileKind, Node};
 use crate::{pool, sys};
 
@@ -38,6 +40,7 @@ pub struct ScannedEntry {
 /// A directory that is still to be listed.
 struct Job {
     layer: usize,
+    files: Option<Arc<LayerManifest>>,
     parent: Arc<OwnedFd>,
     /// Empty for the root of a layer.
     name: OsString,
@@ -51,11 +54,27 @@ struct Job {
 /// # Errors
 /// When a directory cannot be read. A directory that vanishes meanwhile is an error: layers never change.
 pub fn scan_layers<P: AsRef<Path>>(layers: &[P], threads: usize) -> Result<Vec<Vec<ScannedDir>>, TreeError> {
+    let layers: Vec<_> = layers.iter().map(|path| (path, None)).collect();
+    scan_listed_layers(&layers, threads)
+}
+
+/// [`scan_layers`] that takes the metadata of regular files from where it is listed, as
+/// [`super::DirTree::with_files`] does: device and inode are 0 then. A directory that another one adds to may be
+/// listed with it.
+///
+/// # Errors
+/// As [`scan_layers`].
+pub fn scan_listed_layers<P: AsRef<Path>>(
+    layers: &[(P, Option<Arc<LayerManifest>>)],
+    threads: usize,
+) -> Result<Vec<Vec<ScannedDir>>, TreeError> {
     let mut jobs = Vec::with_capacity(layers.len());
-    for (layer, path) in layers.iter().map(AsRef::as_ref).enumerate() {
+    for (layer, (path, files)) in layers.iter().enumerate() {
+        let path = path.as_ref();
         let fd = sys::open_host_dir(path).map_err(|err| TreeError::io("open", path, err))?;
         jobs.push(Job {
             layer,
+            files: files.clone(),
             parent: Arc::new(fd),
             name: OsString::new(),
             path: PathBuf::from("/"),
@@ -95,16 +114,23 @@ fn scan(job: &Job) -> Result<(ScannedDir, Vec<Job>), TreeError> {
     let names = sys::names(&*fd).map_err(|err| failed("list", &job.path, err))?;
     let mut entries = Vec::with_capacity(names.len());
     let mut below = Vec::new();
-    for (name, _) in names {
+    let listed = job.files.as_deref();
+    let listed = listed.and_then(|files| files.dir(job.path.strip_prefix("/").unwrap_or(&job.path)));
+    for (name, kind) in names {
         let at = |action, err| failed(action, &job.path.join(&name), err);
-        let node = sys::stat_at(&*fd, &name)
-            .map_err(|err| at("stat", err))?
-            .ok_or_else(|| at("stat", Errno::NOENT))?;
+        let known = listed.filter(|_| kind == FileType::RegularFile);
+        let node = match known.and_then(|files| files.get(&name)) {
+            Some(file) => file.node(),
+            None => sys::stat_at(&*fd, &name)
+                .map_err(|err| at("stat", err))?
+                .ok_or_else(|| at("stat", Errno::NOENT))?,
+        };
         let target = match node.kind {
             FileKind::Symlink => Some(sys::read_link_at(&*fd, &name).map_err(|err| at("read link", err))?),
             FileKind::Dir => {
                 below.push(Job {
                     layer: job.layer,
+                    files: job.files.clone(),
                     parent: Arc::clone(&fd),
                     name: name.clone(),
                     path: job.path.join(&name),

@@ -4,7 +4,7 @@
 //! cache says the same without reading a file.
 
 use clap::ValueEnum;
-use distil_audit::preflight::{Subject, decode, encode, preflight};
+use distil_audit::preflight::{LayerDir, Subject, decode, encode, preflight};
 use distil_audit::{Finding, Severity};
 use distil_engine::{BuildResult, Engine};
 use distil_oci::Digest;
@@ -137,9 +137,23 @@ fn refused(findings: &[Finding]) -> CliError {
 }
 
 fn found(engine: &Engine, result: &BuildResult) -> Result<Vec<Finding>, CliError> {
-    let tree = engine.snapshotter().tree(&result.layers);
+    let snapshots = engine.snapshotter();
+    let tree = snapshots.tree(&result.layers);
     let tree = tree.map_err(|error| CliError::failed(chain(&error)))?;
-    let subject = Subject::new(&tree, &result.image, result.base_layers);
+    let places = snapshots.places(&result.layers).into_iter();
+    let dir = |(layer, path): (usize, _)| LayerDir {
+        layer,
+        path,
+        files: (layer >= result.base_layers)
+            .then(|| snapshots.manifest(result.layers[layer]))
+            .flatten(),
+    };
+    let subject = Subject::new(
+        &tree,
+        places.map(dir).collect(),
+        &result.image,
+        result.base_layers,
+    );
     preflight(&subject).map_err(|error| CliError::failed(format!("preflight: {}", chain(&error))))
 }
 
