@@ -59,7 +59,7 @@ struct Identity {
     size: u64,
     inode: u64,
     /// Nanoseconds since 1970.
-    changed: i128,
+    changed: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -106,7 +106,10 @@ impl Identity {
         Self {
             size: metadata.size(),
             inode: metadata.ino(),
-            changed: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+            changed: metadata
+                .mtime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(metadata.mtime_nsec()),
         }
     }
 }

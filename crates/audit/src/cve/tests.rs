@@ -463,6 +463,7 @@ fn databases_are_fetched_replaced_and_indexed() {
     assert!(!super::is_fetched(folder.path()));
     assert!(run(1000).unwrap().iter().all(|file| file.changed));
     assert!(super::is_fetched(folder.path()));
+    assert!(super::index::Index::open(folder.path()).is_some());
     let (mut indexed, mut read) = (Vec::new(), Vec::new());
     assert_eq!(all(&mut indexed), vec![Some(1000); 7]);
     std::fs::rename(folder.path().join(".index"), folder.path().join(".kept")).unwrap();
