@@ -101,6 +101,7 @@ impl CacheMountTurn<'_> {
             // The layer by itself too: the record may be forgotten while the mount is in use.
             let there = self.store.cache().hold(id, now)?.is_some();
             if there && self.store.hold(&[Resource::Layer(layer)])? {
+                self.expect_changes(id)?;
                 return Ok(Taken::Mount(CacheMount {
                     record: id,
                     layer,
@@ -156,6 +157,16 @@ impl CacheMountTurn<'_> {
             self.store.cache().remove(record)?;
         }
         Ok(())
+    }
+
+    /// What is written to it from now on is on the disk after the next sync alone: another boot before that finds
+    /// the record gone.
+    fn expect_changes(&self, record: RecordId) -> Result<(), StoreError> {
+        self.store.db().with_write(|tx| {
+            tx.prepare_cached("UPDATE records SET pending = (SELECT epoch FROM state) WHERE id = ?1")?
+                .execute([record.0])?;
+            Ok(())
+        })
     }
 
     fn records(&self) -> Result<Vec<(RecordId, Timestamp)>, StoreError> {

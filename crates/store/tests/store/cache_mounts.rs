@@ -1,6 +1,6 @@
 //! Directories of cache mounts: who gets which, and what prune and no-cache do.
 
-use distil_store::{LayerId, LayerInfo, Prune, RecordKind, Sharing, Store, Taken, Timestamp};
+use distil_store::{LayerId, LayerInfo, OpenOptions, Prune, RecordKind, Sharing, Store, Taken, Timestamp};
 
 const NOW: Timestamp = Timestamp(7);
 
@@ -119,4 +119,25 @@ fn what_is_in_use_outlives_prune_and_forgetting() {
     drop((mount, one));
     other.collect(everything).expect("collects");
     assert!(!path.exists());
+}
+
+#[test]
+fn what_was_not_synced_since_the_last_use_is_dropped_under_another_boot() {
+    let directory = tempfile::tempdir().expect("temp dir");
+    let open = |boot: &str| {
+        let options = OpenOptions {
+            boot_id: Some(boot.to_owned()),
+        };
+        Store::open_with(&directory.path().join("store"), &options).expect("opens")
+    };
+    let layer_of = |store: &Store| take(store, "a", "", Sharing::Shared).expect("free").layer;
+    let store = open("one");
+    let first = layer_of(&store);
+    store.sync().expect("syncs");
+    drop(store);
+    let store = open("two");
+    assert_eq!(layer_of(&store), first, "it was synced after its last use");
+    drop(store);
+    let store = open("three");
+    assert_ne!(layer_of(&store), first, "it was used and not synced");
 }
