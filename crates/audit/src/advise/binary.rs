@@ -73,11 +73,13 @@ fn program(path: &Path, name: &str, elf: &ElfFile) -> Result<Found, AdviseError>
         .iter()
         .map(|name| Library::named(&name.to_string_lossy()))
         .collect();
+    libraries.sort();
+    libraries.dedup();
     let dynamic = elf.dynamic.as_ref();
     for need in dynamic.iter().flat_map(|dynamic| &dynamic.versions_needed) {
         let name = need.library.to_string_lossy();
         if let Some(library) = libraries.iter_mut().find(|library| library.name == name) {
-            library.versions.clone_from(&need.versions);
+            library.versions.extend(need.versions.iter().cloned());
         }
     }
     // The loader itself is no library of the directories that are searched.

@@ -149,6 +149,16 @@ fn programs() {
         ),
         (needing("libc.so.6", "GLIBC_2.34"), "base-nossl-debian12"),
         (needing("libc.so.6", "GLIBC_2.38"), "base-nossl-debian13"),
+        (
+            Build {
+                versions_needed: vec![
+                    ("libc.so.6", "GLIBC_2.38", false),
+                    ("libc.so.6", "GLIBC_2.34", false),
+                ],
+                ..program(&["libc.so.6", "libc.so.6"])
+            },
+            "base-nossl-debian13",
+        ),
         (needing("libssl.so.3", "OPENSSL_3.0.0"), "base-debian12"),
         (needing("libstdc++.so.6", "GLIBCXX_3.4.30"), "cc-debian12"),
         (needing("libstdc++.so.6", "GLIBCXX_3.4.32"), "cc-debian13"),
