@@ -175,19 +175,27 @@ impl Browser {
 #[test]
 fn a_page_fits_phones_and_both_schemes() {
     let Some(browser) = Browser::new() else { return };
-    let pages = [("one.html", 1), ("two.html", 2), ("five.html", 5)];
+    let pages = [
+        ("one.html", 1),
+        ("two.html", 2),
+        ("four.html", 4),
+        ("twelve.html", 12),
+    ];
     for (page, count) in pages {
         let images: Vec<&str> = ["before", "after"].into_iter().cycle().take(count).collect();
         browser.page(&images.join(" "), page);
     }
     let names = pages.map(|(page, _)| page);
     for dark in [false, true] {
-        let told = browser.probe(&names, &[375, 1280], dark);
-        assert_eq!(told.len(), 6, "{told:?}");
+        let told = browser.probe(&names, &[375, 700, 1280], dark);
+        assert_eq!(told.len(), 12, "{told:?}");
         for told in told {
             let about = format!("dark {dark}: {told}");
             assert!(told["scroll"].as_u64() <= told["width"].as_u64(), "{about}");
-            assert!([375, 1280].contains(&told["width"].as_u64().unwrap()), "{about}");
+            assert!(
+                [375, 700, 1280].contains(&told["width"].as_u64().unwrap()),
+                "{about}"
+            );
             assert_eq!(told["dark"], dark, "{about}");
             assert_eq!(told["seen"], told["tables"], "{about}");
             assert!(told["tables"].as_u64().unwrap() >= 4, "{about}");

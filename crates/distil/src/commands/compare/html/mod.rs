@@ -20,6 +20,17 @@ const POLICY: &str =
 
 const STYLE: &str = include_str!("style.css");
 
+/// The style; tables become lists on a screen that has no room for a column for each image.
+fn style(images: usize) -> String {
+    let width = match images {
+        0..=2 => "640px".to_owned(),
+        3 | 4 => format!("{}px", 280 + 190 * images),
+        // Wider than the page ever is.
+        _ => "99999px".to_owned(),
+    };
+    STYLE.replace("TABLES", &width)
+}
+
 /// Bytes that a page may have.
 const LARGEST: usize = 1_900_000;
 
@@ -41,13 +52,13 @@ pub(super) fn page(images: &[ImageFacts], rows: &[Row]) -> String {
 
 fn page_with(images: &[ImageFacts], rows: &[Row], shown: usize) -> String {
     let names: Vec<String> = images.iter().map(|image| shortened(&image.name, 60)).collect();
-    let title = escape(&names.join(", "));
+    let (title, style) = (escape(&names.join(", ")), style(images.len()));
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n\
          <meta http-equiv=Content-Security-Policy content=\"{POLICY}\">\n\
          <meta name=viewport content=\"width=device-width, initial-scale=1\">\n\
          <meta name=color-scheme content=\"light dark\">\n<meta name=referrer content=no-referrer>\n\
-         <link rel=icon href=\"data:,\">\n<title>{title} – distil compare</title>\n<style>\n{STYLE}</style>\n\
+         <link rel=icon href=\"data:,\">\n<title>{title} – distil compare</title>\n<style>\n{style}</style>\n\
          </head>\n<body>\n<a class=skip href=\"#main\">Skip to the figures</a>\n"
     );
     out.push_str(&header(images));
