@@ -47,6 +47,9 @@ pub(crate) enum SbomFormat {
     CycloneDxJson,
 }
 
+/// Writes the list in its form.
+type Writer = Box<dyn Fn(&mut dyn Write) -> Result<(), CliError>>;
+
 /// Lists the packages of an image.
 pub(crate) fn sbom(session: &Session, args: &SbomArgs) -> Result<(), CliError> {
     let epoch = match session.environment.get("SOURCE_DATE_EPOCH") {
@@ -57,7 +60,7 @@ pub(crate) fn sbom(session: &Session, args: &SbomArgs) -> Result<(), CliError> {
         _ => None,
     };
     let image = session.open_view(&args.image)?;
-    let write: Box<dyn Fn(&mut dyn Write) -> Result<(), CliError>> = match args.format {
+    let write: Writer = match args.format {
         SbomFormat::Table => {
             let lines = table(&image)?;
             Box::new(move |out| Ok(align(out, &lines, 2)?))
