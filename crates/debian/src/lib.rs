@@ -33,7 +33,8 @@ pub use filter::PathFilter;
 pub use index::{IndexError, Package, PackageId, PackageIndex};
 pub use keyring::{Keyring, RejectedSignature, SignatureError, VerifiedText};
 pub use package_store::{
-    PackageEntry, PackageEntryKind, PackageStore, PackageStoreError, StoredPackage, WantedPackage,
+    PackageEntry, PackageEntryKind, PackageStore, PackageStoreError, SmallContents, StoredPackage,
+    WantedPackage,
 };
 pub use release::{IndexFile, Release, ReleaseError};
 pub use resolve::{ResolveError, resolve};

@@ -5,6 +5,7 @@
 //! DIR/<map>/<sha256>/<s>/<n>  its entry number n, a file or a symbolic link, with mode, owner and time;
 //!                             s is 4 * (n / 256) + n % 4: threads that make files wait for each other in
 //!                             one directory, and a large directory is searched from its start
+//! DIR/<map>/<sha256>/small     contents of its smallest files, one after the other in the order of the list
 //! DIR/<map>/<sha256>/boot     boot in which all of it was written or checked last
 //! DIR/<map>/<sha256>.partial  one that is being unpacked; locked by who does it
 //! ```
@@ -28,7 +29,10 @@ use crate::deb::{DebError, DebFile, PackageIdentity};
 mod contents;
 mod list;
 mod partial;
+mod small;
 mod writer;
+
+pub use small::SmallContents;
 
 use list::List;
 use partial::Partial;
@@ -292,6 +296,7 @@ impl StoredPackage {
         };
         let mut numbered = self.list.entries.iter().enumerate();
         numbered.all(|(number, entry)| whole(number, entry).unwrap_or(false))
+            && small::is_whole(self).unwrap_or(false)
     }
 }
 

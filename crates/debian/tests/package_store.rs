@@ -18,8 +18,8 @@ use distil_oci::Digest;
 use liblzma::bufread::XzEncoder;
 use liblzma::stream::{Check, MtStreamBuilder};
 use packages::{
-    FILE, NEVER, SAMPLE, SYMLINK, chain, deb, deb_of, get, header, held, packed, store, tarball, wanted,
-    write,
+    Entry, FILE, LINK, NEVER, SAMPLE, SYMLINK, chain, deb, deb_of, get, header, held, packed, store, tarball,
+    wanted, write,
 };
 
 #[test]
@@ -97,6 +97,51 @@ fn a_package_is_unpacked_once() {
     // Another id map has its own.
     let other = PackageStore::open(&place.path().join("store"), "0:100000:65536", "this boot").unwrap();
     assert!(other.find(&one.sha256).is_none());
+}
+
+#[test]
+fn small_contents_are_read_together() {
+    let place = tempfile::tempdir().unwrap();
+    let contents: Vec<String> = (0..300).map(|number| number.to_string().repeat(number)).collect();
+    let large = "l".repeat(20_000);
+    let names: Vec<String> = (0..300).map(|number| format!("f{number}")).collect();
+    let small = names.iter().zip(&contents);
+    let mut entries: Vec<Entry<'_>> = small.map(|(name, content)| (FILE, &**name, &**content)).collect();
+    entries.insert(150, (FILE, "large", &large));
+    entries.push((LINK, "again", "f7"));
+    entries.push((SYMLINK, "link", "f7"));
+    for threads in [1, 3] {
+        let one = wanted(&deb(place.path(), "one", "", &entries), "one");
+        let store = PackageStore::open(&place.path().join(threads.to_string()), "", "this boot").unwrap();
+        let package = store.get(&one, threads, &NEVER).unwrap();
+        let mut small = package.small_contents().unwrap();
+        let count = package.entries().len();
+        // In the order of the list, and in another.
+        for number in (0..count).chain((0..count).map(|number| number * 97 % count)) {
+            let found = small.get(&package, number).unwrap().map(<[u8]>::to_vec);
+            let whole = package.read_content(number).ok();
+            assert_eq!(
+                found,
+                whole.filter(|content| content.len() <= 16 << 10),
+                "{number}"
+            );
+        }
+        let file = place
+            .path()
+            .join(format!("{threads}/host/{}/small", one.sha256.hex()));
+        assert!(fs::metadata(&file).unwrap().len() > 100_000);
+        // Under another boot its bytes are checked too.
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[50_000] ^= 1;
+        fs::write(&file, &bytes).unwrap();
+        let next =
+            |boot: &str| PackageStore::open(&place.path().join(threads.to_string()), "", boot).unwrap();
+        assert!(next("another").find(&one.sha256).is_none());
+        fs::write(&file, &bytes[..60_000]).unwrap();
+        assert!(next("another").find(&one.sha256).is_none());
+        assert!(next("another").get(&one, threads, &NEVER).is_ok());
+        assert!(next("another").find(&one.sha256).is_some());
+    }
 }
 
 #[test]

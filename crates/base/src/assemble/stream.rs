@@ -4,17 +4,19 @@
 //! the directory is written.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use distil_debian::SmallContents;
 use distil_layer::{LayerError, LinkGroups, TarOptions, TarSummary, write_tar_of};
 use distil_oci::{Digest, Digester};
 use distil_rootfs::{ChangeSink, FileKind, Node as FileNode, Timestamp, Xattrs};
 
-use super::tree::{Content, Kind, Meta, Node};
+use super::tree::{Content, Kind, Meta, Node, Stored};
 use super::{AssembleError, Composed};
 
 const CHUNK: usize = 128 << 10;
@@ -95,6 +97,7 @@ impl Composed {
                 composed: self,
                 sink,
                 links: &links,
+                small: HashMap::new(),
                 buffer: vec![0; CHUNK],
             };
             let mut ordered: Vec<(&Path, &Node)> = entries
@@ -157,6 +160,8 @@ struct Feed<'a> {
     composed: &'a Composed,
     sink: &'a mut dyn ChangeSink,
     links: &'a HashMap<PathBuf, PathBuf>,
+    /// Contents of the smallest files, by package.
+    small: HashMap<Digest, SmallContents>,
     buffer: Vec<u8>,
 }
 
@@ -213,6 +218,35 @@ impl Feed<'_> {
             // The layer has none.
             Content::Member(..) => return Ok(()),
         };
+        if self.small_file(path, meta, source)? {
+            return Ok(());
+        }
+        self.large_file(path, meta, source)
+    }
+
+    /// A file whose content is read with that of others; `false` when it is too large for that.
+    fn small_file(&mut self, path: &Path, meta: &Meta, source: &Stored) -> Result<bool, AssembleError> {
+        let package = &source.package;
+        let contents = match self.small.entry(*package.sha256()) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => {
+                let opened = package.small_contents();
+                place.insert(opened.map_err(|error| source.failed(error))?)
+            }
+        };
+        let content = contents.get(package, source.entry);
+        let Some(bytes) = content.map_err(|error| source.failed(error))? else {
+            return Ok(false);
+        };
+        let node = file_node(FileKind::File, meta, bytes.len() as u64);
+        self.sink
+            .entry(path, &node, None, &Xattrs::new())
+            .and_then(|()| self.sink.data(bytes))
+            .map_err(AssembleError::io("write", path))?;
+        Ok(true)
+    }
+
+    fn large_file(&mut self, path: &Path, meta: &Meta, source: &Stored) -> Result<(), AssembleError> {
         let mut file = source.open()?;
         let size = source.package.content_size(source.entry).unwrap_or(0);
         self.put(path, &file_node(FileKind::File, meta, size), None)?;

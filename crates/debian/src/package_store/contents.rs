@@ -1,12 +1,13 @@
 //! Files and links of one package, written by several threads.
 //!
 //! Making a small file takes longer than decoding it. So the thread that reads the package hands
-//! small ones over, and writes only large ones itself.
+//! small ones over, and writes only large ones itself, and the file that has the contents of all
+//! the smallest.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use distil_oci::{Digest, Digester};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
 use super::partial::Partial;
+use super::small::{self, SMALLEST};
 use super::{GROUP, PackageStoreError, SPREAD, entry_path, shard};
 use crate::deb::{Content, DataEntry, DebFile, Meta};
 
@@ -23,6 +25,8 @@ use crate::deb::{Content, DataEntry, DebFile, Meta};
 const SMALL: u64 = 64 << 10;
 /// Handed over and not yet written, so that memory stays bounded.
 const WAITING: usize = 64;
+/// Bytes of the smallest files that are written at once.
+const WRITTEN_AT_ONCE: usize = 128 << 10;
 /// Packages with fewer packed bytes are written sooner than a thread starts.
 const WORTH_THREADS: u64 = 64 << 10;
 
@@ -55,6 +59,8 @@ pub(super) struct Contents<'a> {
     shards: HashMap<usize, Arc<File>>,
     handed: Option<SyncSender<Handed>>,
     written: &'a Mutex<Written>,
+    /// The contents of the smallest files so far.
+    smallest: Option<BufWriter<File>>,
 }
 
 /// Where they are made.
@@ -99,6 +105,7 @@ impl<'a> Contents<'a> {
             shards: HashMap::new(),
             handed,
             written,
+            smallest: None,
         }
     }
 
@@ -109,12 +116,17 @@ impl<'a> Contents<'a> {
         entry: &DataEntry,
         content: &mut Content<'_>,
     ) -> Result<(), PackageStoreError> {
-        if self.handed.is_some() && entry.size <= SMALL {
+        let is_smallest = entry.size <= SMALLEST;
+        if is_smallest || self.handed.is_some() && entry.size <= SMALL {
             let mut bytes = Vec::with_capacity(usize::try_from(entry.size).unwrap_or(0));
             content.each_piece(|piece| {
                 bytes.extend_from_slice(piece);
                 Ok::<(), PackageStoreError>(())
             })?;
+            if is_smallest {
+                self.add_smallest(&bytes)
+                    .map_err(|error| self.place.failed(number, entry, error))?;
+            }
             return self.hand(number, entry, Job::File(bytes));
         }
         let directory = self.directory(number, entry)?;
@@ -128,6 +140,27 @@ impl<'a> Contents<'a> {
         self.place.finish(&file, &entry.meta).map_err(failed)?;
         lock(self.written).digests.insert(number, digester.finish());
         Ok(())
+    }
+
+    /// Adds the content of one of the smallest files to that of the others.
+    fn add_smallest(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = match &mut self.smallest {
+            Some(file) => file,
+            none => {
+                let file = File::create_new(self.place.partial.path().join(small::NAME))?;
+                none.insert(BufWriter::with_capacity(WRITTEN_AT_ONCE, file))
+            }
+        };
+        file.write_all(bytes)
+    }
+
+    /// Writes what is still to be written of them.
+    pub(super) fn finish(&mut self) -> Result<(), PackageStoreError> {
+        let Some(mut file) = self.smallest.take() else {
+            return Ok(());
+        };
+        let path = self.place.partial.path().join(small::NAME);
+        file.flush().map_err(super::failed(&path))
     }
 
     /// Makes link `number`, which images share as they do files.

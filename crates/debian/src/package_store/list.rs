@@ -1,7 +1,7 @@
 //! The file `list` of a package in the store.
 //!
 //! ```text
-//! "distil-package 3\n"
+//! "distil-package 4\n"
 //! control time (i64), control, 1 and md5sums or 0
 //! number of entries (u32), then of each:
 //!   mode, uid, gid (u32), time (i64), path
@@ -17,7 +17,7 @@ use distil_oci::Digest;
 
 use super::{PackageEntry, PackageEntryKind};
 
-const MAGIC: &[u8] = b"distil-package 3\n";
+const MAGIC: &[u8] = b"distil-package 4\n";
 
 /// What the store knows of a package.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -44,6 +44,7 @@ pub(super) fn unpack(
             }
             writer.entry(entry, content)
         })?;
+        writer.contents.finish()?;
         Ok::<_, PackageStoreError>(writer.entries)
     })?;
     let digests = contents::digests(written)?;
