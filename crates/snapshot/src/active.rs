@@ -85,6 +85,14 @@ impl ActiveSnapshot {
         self.dir.join("fs")
     }
 
+    /// Where what a process wrote is: the upper directory, or the full copy that it got. Not while it is mounted.
+    pub fn written_dir(&self) -> PathBuf {
+        match self.copied.load(Ordering::Acquire) {
+            true => self.dir.join("copy"),
+            false => self.upper_dir(),
+        }
+    }
+
     /// The new layer for file operations, on top of what is below. Not while it is mounted.
     pub fn view(&self) -> Result<Upper, SnapshotError> {
         let lower = self.snapshotter.tree(&self.below())?;

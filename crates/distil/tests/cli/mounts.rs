@@ -262,7 +262,7 @@ fn host_authorities_reach_run_and_leave_no_trace() {
          RUN mkdir -p /usr/lib/jvm/java-17/lib/security && touch /usr/lib/jvm/java-17/lib/security/cacerts\n\
          RUN echo \"$SSL_CERT_FILE $PIP_CERT [$JAVA_TOOL_OPTIONS]\"; grep -c '{body}' \"$SSL_CERT_FILE\"; \
          cat \"$APT_CONFIG\"; head -c 4 /usr/lib/jvm/java-17/lib/security/jssecacerts | od -An -tx1; \
-         stat -c '%a %u:%g' $SSL_CERT_FILE\n"
+         stat -c '%a %u:%g' $SSL_CERT_FILE; cp -r /usr/lib/jvm/java-17 /jre; ls /jre/lib/security\n"
     );
     world.write("context/Dockerfile", &text);
     let with = world.distil([

@@ -295,6 +295,9 @@ impl Op for ExecOp {
             let Some((output, _)) = outputs.iter().find(|(_, index)| *index == at) else {
                 continue;
             };
+            if let (true, Some(authorities)) = (lent.has_truststore, &self.environment.ephemeral.host_ca) {
+                host_ca::scrub(authorities, &active)?;
+            }
             let mut layers = active.lower().to_vec();
             layers.push(
                 active

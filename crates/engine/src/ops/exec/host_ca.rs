@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use distil_rootfs::Tree;
+use distil_rootfs::{Tree, scan_layers};
 use distil_sandbox::{MountSource, ProcessMount};
+use distil_snapshot::ActiveSnapshot;
 use distil_solver::OpError;
 
 use super::ExecOp;
-use crate::host_ca::Forms;
+use crate::host_ca::{Forms, HostCa};
 
 const PEM: &str = "/dev/distil/ca.pem";
 const KEYSTORE: &str = "/dev/distil/cacerts";
@@ -43,6 +44,8 @@ pub(super) struct Lent {
     pub(super) mounts: Vec<ProcessMount>,
     /// `NAME=value`.
     pub(super) variables: Vec<OsString>,
+    /// A truststore lies in a directory of the image, from where it may be copied.
+    pub(super) has_truststore: bool,
 }
 
 impl ExecOp {
@@ -55,7 +58,7 @@ impl ExecOp {
         let forms = authorities.forms().map_err(OpError::failed)?;
         let mut lent = Lent {
             mounts: files(forms),
-            variables: Vec::new(),
+            ..Lent::default()
         };
         for (name, value) in VARIABLES.iter().filter(|(name, _)| !taken.contains(name)) {
             lent.variables.push(format!("{name}={value}").into());
@@ -71,6 +74,7 @@ impl ExecOp {
                 .into(),
             );
         }
+        lent.has_truststore = !homes.is_empty();
         for home in homes {
             lent.mounts.push(file(home.join(JSSE), &forms.keystore));
         }
@@ -83,6 +87,25 @@ impl ExecOp {
             .filter_map(|pair| pair.strip_prefix("JAVA_HOME="))
             .next()
     }
+}
+
+/// Takes away what a process copied of a truststore that it was lent, as in `cp -a $JAVA_HOME /opt`: regular files
+/// of a new layer that are the keystore of `authorities`.
+pub(super) fn scrub(authorities: &HostCa, layer: &ActiveSnapshot) -> Result<(), OpError> {
+    let forms = authorities.forms().map_err(OpError::failed)?;
+    let folder = layer.written_dir();
+    let scanned = scan_layers(&[&folder], 0).map_err(OpError::failed)?;
+    for directory in scanned.iter().flatten() {
+        for entry in &directory.entries {
+            let fits = entry.node.kind.is_file() && entry.node.size == forms.keystore.len() as u64;
+            let below = directory.path.strip_prefix("/").unwrap_or(&directory.path);
+            let path = folder.join(below).join(&entry.name);
+            if fits && std::fs::read(&path).is_ok_and(|bytes| bytes == forms.keystore) {
+                std::fs::remove_file(&path).map_err(OpError::failed)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn files(forms: &Forms) -> Vec<ProcessMount> {
