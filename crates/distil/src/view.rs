@@ -162,6 +162,8 @@ impl Session {
         };
         let image =
             image.ok_or_else(|| CliError::failed(format!("`{}` has no image", printable_path(path))))?;
+        // An image that was built here is known in an archive too.
+        distil_audit::origin::copy(store, &own, &image.id).map_err(store_error)?;
         self.view(name, &own, &image, Some(store.clone()))
     }
 }

@@ -126,6 +126,27 @@ pub fn write_image(store: &Store, image: &Digest, record: &ImageRecord) -> Resul
     store.set_image_origins(image, &bytes)
 }
 
+/// Copies the records of an image to a store that has the same image, under other layers. Does nothing where there are
+/// none.
+///
+/// # Errors
+/// When a database cannot be read or written.
+pub fn copy(from: &Store, to: &Store, image: &Digest) -> Result<(), StoreError> {
+    let Some(bytes) = from.image_origins(image)? else {
+        return Ok(());
+    };
+    for layer in ImageRecord::from_json(&bytes)
+        .iter()
+        .flat_map(|record| &record.layers)
+    {
+        // The record goes on naming the layers of the store that it was written in.
+        if let Some(record) = from.layer_origins(layer.layer)? {
+            to.set_layer_origins(layer.layer, &record)?;
+        }
+    }
+    to.set_image_origins(image, &bytes)
+}
+
 /// Writes the record of a layer.
 ///
 /// # Errors

@@ -114,6 +114,7 @@ fn the_record_outlives_the_build_cache_and_goes_with_the_image() {
     // An archive that was written from a build is known by its digest; one that was built elsewhere is not.
     world.ok("save -o app.tar app");
     assert_eq!(places(&object(&world, "app.tar", "/lib/libx.so.1")).len(), 2);
+    assert!(world.ok("sbom --format table app.tar").contains("libx"));
     world.ok("rmi app");
     assert_eq!(places(&object(&world, "app.tar", "/lib/libx.so.1")).len(), 0);
 }
