@@ -159,10 +159,14 @@ impl Inventory {
     /// The Debian package that brought a package of a language: its maintainers fix it, under its own version.
     #[must_use]
     pub fn part_of(&self, package: &Package) -> Option<&Package> {
-        let owner = self
-            .owner(&package.record)
-            .filter(|owner| owner.ecosystem == Ecosystem::Deb);
-        owner.filter(|_| package.ecosystem != Ecosystem::Deb)
+        self.part_of_index(package).map(|at| &self.packages[at])
+    }
+
+    /// [`Inventory::part_of`] as an index of [`Inventory::packages`].
+    pub(crate) fn part_of_index(&self, package: &Package) -> Option<usize> {
+        let at = *self.owners.get(&package.record)?;
+        let is_deb = |package: &Package| package.ecosystem == Ecosystem::Deb;
+        (is_deb(&self.packages[at]) && !is_deb(package)).then_some(at)
     }
 
     /// What a package owns: regular files and links, no directories, as far as the record tells. `package` is

@@ -95,15 +95,13 @@ impl Sbom {
         for (at, ((package, licence), digest)) in packages.enumerate() {
             let owned = inventory.files(at).iter();
             let owned = owned.filter_map(|file| numbers.get(file.path.as_path()).copied());
-            let parent = inventory.part_of(package);
             let mut item = Item {
                 place: place(package),
                 package: package.clone(),
                 licence,
                 digest,
                 files: owned.collect(),
-                part_of: parent
-                    .and_then(|parent| inventory.packages().iter().position(|other| other == parent)),
+                part_of: inventory.part_of_index(package),
                 layer: None,
                 instruction: None,
                 stage: None,

@@ -10,6 +10,7 @@
 mod audit;
 #[path = "../support/ordinary_user.rs"]
 mod ordinary_user;
+mod scanners;
 mod tls;
 mod world;
 
