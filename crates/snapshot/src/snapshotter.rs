@@ -166,7 +166,7 @@ impl Snapshotter {
     }
 
     /// Starts a new layer on top of `layers`, which adds to `extended`: that one was made on top of the same
-    /// layers, and holds neither deletions nor hard links. To be committed with [`CommitOptions::added`].
+    /// layers, and holds neither deletions nor hard links. To be committed with [`CommitOptions::added`](crate::CommitOptions::added).
     ///
     /// # Errors
     /// As [`Snapshotter::prepare`]; `extended` adds to another layer itself.
