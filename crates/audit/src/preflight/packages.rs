@@ -1,5 +1,7 @@
 //! Which Debian package has a shared library.
 
+use crate::OsRelease;
+
 /// Soname, package in bookworm, package in trixie.
 const SONAMES: &str = include_str!("sonames.txt");
 
@@ -16,13 +18,8 @@ impl Release {
     /// The release of an image, from its `os-release`; `None` for others and for other distributions.
     #[must_use]
     pub fn of_os_release(text: &str) -> Option<Self> {
-        let value = |key: &str| {
-            let line = text
-                .lines()
-                .find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='))?;
-            Some(line.trim_matches(|quote| quote == '"' || quote == '\''))
-        };
-        match (value("ID")?, value("VERSION_ID")?) {
+        let release = OsRelease::parse(text);
+        match (release.id.as_str(), release.version_id.as_str()) {
             ("debian", "12") => Some(Self::Bookworm),
             ("debian", "13") => Some(Self::Trixie),
             _ => None,
