@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::ordinary_user::OrdinaryUser;
 use super::{PROGRAMS, World, all};
 
 /// What is accepted: rules with the paths that they may be about, as the policy's reasons name them.
@@ -124,4 +125,40 @@ fn debug_images_have_a_shell() {
     let findings = places(&report["Findings"]).into_iter();
     let errors: Vec<_> = findings.filter(|(_, _, severity)| *severity == "error").collect();
     assert_eq!(errors, [("shell", "/busybox/busybox", "error")]);
+}
+
+/// Files of other owners are read, and a build that is cached is looked at too.
+#[test]
+fn an_ordinary_user_audits_builds_and_images() {
+    let Some(world) = World::new(PROGRAMS) else { return };
+    if !world.make("static-debian12:nonroot") {
+        return;
+    }
+    let Some(user) = OrdinaryUser::new() else { return };
+    let other = World::of(PROGRAMS, &user.name, &world);
+    let context = other.path("context");
+    std::fs::create_dir(&context).unwrap();
+    let dockerfile = "FROM scratch\nCOPY --chown=1:1 --chmod=600 key /app/key\nUSER 65532\n";
+    std::fs::write(format!("{context}/Dockerfile"), dockerfile).unwrap();
+    std::fs::write(format!("{context}/key"), "-----BEGIN PRIVATE KEY-----\n").unwrap();
+    other.distil(&["build", "-q", "-t", "app", "context"]);
+    let found = other.command(&["audit", "app"]);
+    let text = String::from_utf8_lossy(&found.stdout);
+    assert!(
+        found.status.code() == Some(3) && text.contains("`/app/key` holds a private key"),
+        "{text}"
+    );
+    let refused = other.command(&["build", "--audit", "distroless", "context"]);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        refused.status.code() == Some(1) && error.contains("secret: `/app/key`"),
+        "{error}"
+    );
+    let large = other.command(&["build", "--max-size", "5B", "context"]);
+    let error = String::from_utf8_lossy(&large.stderr);
+    assert!(
+        large.status.code() == Some(1)
+            && error.contains("28B  /app/key: COPY --chown=1:1 --chmod=600 key /app/key"),
+        "{error}"
+    );
 }
