@@ -321,7 +321,7 @@ fn host_authorities_come_from_the_config_file_too() {
         "home/.config/distil/config.toml",
         &format!("host-ca = \"{}\"\n", path.display()),
     );
-    let count = |n: u32| format!("FROM busybox\nRUN : {n}; echo \"[$SSL_CERT_FILE]\"\n");
+    let count = |n: u32| format!("FROM busybox\nRUN : {n}; echo \"[$SSL_CERT_FILE]\"; env\n");
     for (n, arguments, variable, lent) in [
         (1, &[][..], None, true),
         (2, &["--host-ca=false"], None, false),
@@ -342,6 +342,13 @@ fn host_authorities_come_from_the_config_file_too() {
             "{n}: {told:?}"
         );
         assert_eq!(told.code == 0, n != 4, "{told:?}");
+        // Every Java would say that it read this one, also to apt's log.
+        assert!(!told.stderr.contains("JAVA_TOOL_OPTIONS"), "{told:?}");
+        assert_eq!(
+            told.stderr.contains("MAVEN_OPTS=-Djavax.net.ssl.trustStore="),
+            lent,
+            "{told:?}"
+        );
     }
     world.write("home/.config/distil/config.toml", "host-ca = 7\n");
     assert!(

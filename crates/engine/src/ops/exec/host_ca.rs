@@ -35,6 +35,10 @@ const VARIABLES: &[(&str, &str)] = &[
     ("WGETRC", WGET),
 ];
 
+/// Options for the Java of tools that download. `JAVA_TOOL_OPTIONS` would reach every Java, but each one says on
+/// standard error that it read it, and so would apt's log in the layer.
+const JAVA_TOOLS: &[&str] = &["MAVEN_OPTS", "GRADLE_OPTS", "SBT_OPTS"];
+
 /// The truststore that Java reads in place of `cacerts` where there is one.
 const JSSE: &str = "lib/security/jssecacerts";
 
@@ -64,15 +68,13 @@ impl ExecOp {
             lent.variables.push(format!("{name}={value}").into());
         }
         let homes = java_homes(root, self.java_home());
-        if homes.is_empty() && !taken.contains("JAVA_TOOL_OPTIONS") {
-            // For a Java that this very step installs. It says on standard error that it read the variable,
-            // which is why one that is there already gets a file.
-            lent.variables.push(
-                format!(
-                    "JAVA_TOOL_OPTIONS=-Djavax.net.ssl.trustStore={KEYSTORE} -Djavax.net.ssl.trustStoreType=JKS"
-                )
-                .into(),
-            );
+        if homes.is_empty() {
+            // For a Java that this very step installs.
+            for name in JAVA_TOOLS.iter().filter(|name| !taken.contains(*name)) {
+                let option = "-Djavax.net.ssl.trustStore";
+                let pair = format!("{name}={option}={KEYSTORE} {option}Type=JKS");
+                lent.variables.push(pair.into());
+            }
         }
         lent.has_truststore = !homes.is_empty();
         for home in homes {
