@@ -78,10 +78,14 @@ fn documents_are_the_same_wherever_they_are_made() {
         "app",
     ]));
     assert_eq!(again.stdout, text);
-    // An archive has no records of the build.
+    // The records of a build count for the archive too, but are not in it.
     world.ok("save -o app.tar app");
-    let saved: Value = serde_json::from_str(&world.ok("sbom --format cyclonedx-json app.tar")).unwrap();
+    let line = format!("sbom --format cyclonedx-json {}", world.path("app.tar").display());
+    let saved: Value = serde_json::from_str(&world.ok(&line)).unwrap();
     assert_eq!(saved["metadata"]["component"]["name"], "app.tar");
+    assert_eq!(saved["components"].as_array().unwrap().len(), 2);
+    let elsewhere = World::without_builds();
+    let saved: Value = serde_json::from_str(&elsewhere.ok(&line)).unwrap();
     assert_eq!(saved["components"].as_array().unwrap().len(), 1);
 }
 
