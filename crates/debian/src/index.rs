@@ -11,11 +11,16 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use distil_oci::Digest;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
 use thiserror::Error;
 
 use crate::deb822::{self, Paragraph};
 use crate::relation::{self, InvalidRelation, Relation};
 use crate::version;
+
+/// Memory that decoding an index may take: a dictionary of 64 MiB, which is the largest that xz presets make, and some.
+const MAX_MEMORY: u64 = 96 << 20;
 
 /// The fields kept, in the order of their lines.
 const FIELDS: [&str; 17] = [
@@ -108,7 +113,13 @@ pub(crate) fn decode(file: &Path, name: &str) -> Result<String, IndexError> {
     let reader = BufReader::with_capacity(256 << 10, opened);
     match name.rsplit_once('.') {
         Some((_, "gz")) => compact(flate2::read::MultiGzDecoder::new(reader)),
-        Some((_, "xz")) => compact(lzma_rust2::XzReader::new(reader, true)),
+        Some((_, "xz")) => {
+            let stream = Stream::new_stream_decoder(MAX_MEMORY, CONCATENATED);
+            let stream = stream.map_err(|error| IndexError::Decode {
+                reason: error.to_string(),
+            })?;
+            compact(XzDecoder::new_stream(reader, stream))
+        }
         _ => compact(reader),
     }
 }

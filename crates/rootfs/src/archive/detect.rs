@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
+
 /// How a file is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
@@ -43,7 +46,10 @@ pub fn decoder<'r>(reader: impl Read + 'r, compression: Compression) -> io::Resu
         Compression::None => Box::new(reader),
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(reader)),
-        Compression::Xz => Box::new(lzma_rust2::XzReader::new(reader, true)),
+        Compression::Xz => {
+            let stream = Stream::new_stream_decoder(u64::MAX, CONCATENATED)?;
+            Box::new(XzDecoder::new_stream(reader, stream))
+        }
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(reader)?),
     })
 }

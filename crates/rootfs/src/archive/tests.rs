@@ -59,13 +59,32 @@ fn packed(tar: &[u8], compression: Compression) -> Vec<u8> {
             out.finish().unwrap()
         }
         Compression::Xz => {
-            let options = lzma_rust2::XzOptions::with_preset(0);
-            let mut out = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+            let mut out = liblzma::write::XzEncoder::new(Vec::new(), 0);
             out.write_all(tar).unwrap();
             out.finish().unwrap()
         }
         Compression::Zstd => zstd::stream::encode_all(tar, 1).unwrap(),
     }
+}
+
+#[test]
+fn xz_may_have_several_streams_and_must_be_whole() {
+    let packed = |bytes: &[u8]| {
+        let mut out = liblzma::write::XzEncoder::new(Vec::new(), 0);
+        out.write_all(bytes).unwrap();
+        out.finish().unwrap()
+    };
+    let both = [packed(b"one "), packed(b"two")].concat();
+    let read = |bytes: &[u8]| {
+        let mut text = String::new();
+        decoder(bytes, Compression::Xz)
+            .unwrap()
+            .read_to_string(&mut text)
+            .map(|_| text)
+    };
+    assert_eq!(read(&both).unwrap(), "one two");
+    assert!(read(&both[..both.len() - 5]).is_err());
+    assert!(read(&[&both[..], b"other"].concat()).is_err());
 }
 
 const ALL: [Compression; 5] = [
