@@ -1,19 +1,11 @@
 //! Against Debian's `docker-registry`, filled by `skopeo` from the golden base images. Where one of the two is
 //! missing the tests say so and pass.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "tests fail by a panic and tell when they are skipped"
-)]
+#![expect(clippy::unwrap_used, reason = "tests fail by a panic")]
 
-use std::fs;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+mod support;
+
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use distil_fetch::{Client, ClientConfig, TrustRoots};
 use distil_oci::{Layout, Manifest, Platform, Reference, media_type};
@@ -21,139 +13,18 @@ use distil_registry::{
     Credentials, DockerConfig, NoCredentials, PullOptions, PushImage, RegistryError, Remote, RemoteConfig,
 };
 use distil_store::Store;
-use tempfile::TempDir;
+use support::{Registry, Setup, images};
 
-struct Registry {
-    server: Child,
-    host: String,
-    directory: TempDir,
+/// What the tests ask of it.
+trait Filled {
+    fn fill_base(&self, name: &str, login: &[&str]);
+    fn name(&self, name: &str) -> Reference;
+    fn store(&self, name: &str) -> Store;
 }
 
-impl Drop for Registry {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to end.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
-fn images() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/images")
-}
-
-fn installed(program: &str) -> bool {
-    let found = Command::new("sh")
-        .args(["-c", &format!("command -v {program}")])
-        .output()
-        .unwrap();
-    if !found.status.success() {
-        println!("skipped: `{program}` is not installed");
-    }
-    found.status.success()
-}
-
-/// Starts a registry on a free port of the loopback, with a password file if one is given.
-fn start(password: Option<(&str, &str)>) -> Option<Registry> {
-    start_with(password, false)
-}
-
-/// With `tls` it speaks https only; its certificate is `cert.pem` in its directory.
-fn start_with(password: Option<(&str, &str)>, tls: bool) -> Option<Registry> {
-    let needed = ["docker-registry", "skopeo"].into_iter();
-    let needed = needed
-        .chain(password.map(|_| "htpasswd"))
-        .chain(tls.then_some("openssl"));
-    if !needed.into_iter().all(installed) {
-        return None;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let host = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string();
-    let path = |name: &str| directory.path().join(name);
-    let mut config = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: {host}\n",
-        path("data").display()
-    );
-    if tls {
-        let (key, certificate) = (path("key.pem"), path("cert.pem"));
-        let mut command = Command::new("openssl");
-        command.args([
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-subj",
-            "/CN=registry",
-        ]);
-        command
-            .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
-            .arg(&key)
-            .arg("-out")
-            .arg(&certificate);
-        assert!(command.output().unwrap().status.success());
-        config += &format!(
-            "  tls: {{certificate: {}, key: {}}}\n",
-            certificate.display(),
-            key.display()
-        );
-    }
-    if let Some((user, password)) = password {
-        let line = Command::new("htpasswd")
-            .args(["-Bbn", user, password])
-            .output()
-            .unwrap()
-            .stdout;
-        fs::write(path("htpasswd"), line).unwrap();
-        config += &format!(
-            "auth: {{htpasswd: {{realm: test, path: {}}}}}\n",
-            path("htpasswd").display()
-        );
-    }
-    fs::write(path("config.yml"), config).unwrap();
-    let mut command = Command::new("docker-registry");
-    command
-        .arg("serve")
-        .arg(path("config.yml"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let registry = Registry {
-        server: command.spawn().unwrap(),
-        host,
-        directory,
-    };
-    for _ in 0..200 {
-        if std::net::TcpStream::connect(&registry.host).is_ok() {
-            return Some(registry);
-        }
-        thread::sleep(Duration::from_millis(25));
-    }
-    panic!("docker-registry did not start");
-}
-
-impl Registry {
-    fn fill(&self, name: &str, login: &[&str]) {
-        let source = format!("oci:{}:docker.io/library/{name}:latest", images().display());
-        let target = format!("docker://{}/library/{name}:latest", self.host);
-        let mut command = Command::new("skopeo");
-        command
-            .args([
-                "copy",
-                "-q",
-                "--all",
-                "--preserve-digests",
-                "--dest-tls-verify=false",
-            ])
-            .args(login);
-        let output = command.args([source, target]).output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+impl Filled for Registry {
+    fn fill_base(&self, name: &str, login: &[&str]) {
+        self.fill(name, &format!("library/{name}:latest"), login);
     }
 
     fn name(&self, name: &str) -> Reference {
@@ -196,9 +67,11 @@ fn pull(
 
 #[test]
 fn pulls_what_skopeo_pushed() {
-    let Some(registry) = start(None) else { return };
+    let Some(registry) = Registry::start(&Setup::default()) else {
+        return;
+    };
     for name in ["busybox", "full", "multi"] {
-        registry.fill(name, &[]);
+        registry.fill_base(name, &[]);
     }
     let (remote, store, layout) = (
         remote(NoCredentials),
@@ -237,8 +110,10 @@ fn pulls_what_skopeo_pushed() {
 
 #[test]
 fn pulls_by_digest_and_only_what_is_missing() {
-    let Some(mut registry) = start(None) else { return };
-    registry.fill("busybox", &[]);
+    let Some(mut registry) = Registry::start(&Setup::default()) else {
+        return;
+    };
+    registry.fill_base("busybox", &[]);
     let (remote, store) = (remote(NoCredentials), registry.store("store"));
     let target = remote.resolve(&registry.name("busybox")).unwrap();
     let pinned = registry.name("busybox").with_digest(target.digest);
@@ -246,7 +121,7 @@ fn pulls_by_digest_and_only_what_is_missing() {
     let manifest = pull(&remote, &pinned, &linux("amd64"), &store).unwrap();
 
     // The registry is gone, but all is here.
-    registry.server.kill().unwrap();
+    registry.stop();
     let image = remote
         .pull_manifest(&pinned, &target, &linux("amd64"), &store)
         .unwrap();
@@ -258,10 +133,14 @@ fn pulls_by_digest_and_only_what_is_missing() {
 
 #[test]
 fn logs_in_with_a_password() {
-    let Some(registry) = start(Some(("user", "pa:ss"))) else {
+    let setup = Setup {
+        login: Some(("user", "pa:ss")),
+        ..Setup::default()
+    };
+    let Some(registry) = Registry::start(&setup) else {
         return;
     };
-    registry.fill("busybox", &["--dest-creds=user:pa:ss"]);
+    registry.fill_base("busybox", &["--dest-creds=user:pa:ss"]);
     let (name, store) = (registry.name("busybox"), registry.store("store"));
     let config = |auth: &str| {
         DockerConfig::parse(&format!(
@@ -290,10 +169,14 @@ fn logs_in_with_a_password() {
 
 #[test]
 fn https_is_taken_where_the_certificate_is_trusted() {
-    let Some(registry) = start_with(None, true) else {
+    let setup = Setup {
+        tls_name: Some("localhost"),
+        ..Setup::default()
+    };
+    let Some(registry) = Registry::start(&setup) else {
         return;
     };
-    registry.fill("busybox", &[]);
+    registry.fill_base("busybox", &[]);
     let name = registry.name("busybox");
     let bundle = Some(registry.directory.path().join("cert.pem"));
     let roots = TrustRoots {
@@ -313,7 +196,9 @@ fn https_is_taken_where_the_certificate_is_trusted() {
 
 #[test]
 fn pushes_what_can_be_pulled() {
-    let Some(registry) = start(None) else { return };
+    let Some(registry) = Registry::start(&Setup::default()) else {
+        return;
+    };
     let (remote, store, layout) = (
         remote(NoCredentials),
         registry.store("from"),

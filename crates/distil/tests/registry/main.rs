@@ -9,13 +9,16 @@
 )]
 
 mod checks;
+#[path = "../../../registry/tests/support/mod.rs"]
+mod docker_registry;
 mod server;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use server::{Registry, Setup, images, proxy_to, respond, serve};
+use docker_registry::{Registry, Setup, images};
+use server::{proxy_to, respond, serve};
 use tempfile::TempDir;
 
 /// A store, a context and an environment of their own.
