@@ -6,6 +6,7 @@ mod exec;
 mod file;
 mod merge;
 mod names;
+mod owner;
 mod package_copy;
 mod source;
 

@@ -27,7 +27,7 @@ use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource
 use self::packages::PackageEntry;
 use self::place::{Placing, place};
 use self::plan::{Plan, PlanTree, Planned};
-use super::file::{Unknown, resolve_owner};
+use super::owner::{Unknown, resolve_owner};
 use super::{OpEnvironment, Output, cache_map, with_flag};
 use crate::cache_map::OpKey;
 use crate::origins::{self, Copies};
