@@ -85,7 +85,7 @@ fn packages(root: &Path, release: &str) -> BTreeSet<String> {
         let fields: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(": ")).collect();
         assert!(!fields.contains_key("Status"), "{name}");
         assert_eq!(fields["Package"], name);
-        let version = fields["Version"].replace('+', "%2B").replace('~', "~");
+        let version = fields["Version"].replace('+', "%2B");
         let architecture = fields["Architecture"];
         let url = format!(
             "pkg:deb/debian/{}@{version}?arch={architecture}&distro=debian-{release}",

@@ -4,7 +4,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stdout,
     reason = "tests fail by a panic and tell when they are skipped"
 )]
 
