@@ -64,7 +64,10 @@ impl Engine<'_> {
         name: &OsStr,
         batch: &mut Batch<'_>,
     ) -> Result<(), UpperError> {
-        if !target.is_fresh()
+        // The earlier layer has a file there, and nothing else wrote to this one.
+        let is_listed = self.adds() && batch.earlier.is_some_and(|earlier| earlier.get(name).is_some());
+        if !is_listed
+            && !target.is_fresh()
             && let Some(existing) = target.existing(name)?
             && existing.node.kind.is_dir()
         {
