@@ -47,7 +47,7 @@ fn wrong_arguments_are_named() {
             125,
             "`--privileged` is a flag of `docker run`",
         ),
-        ("run -p 80:80 x", 125, "`-p`"),
+        ("run -p 80:81 x", 125, "`-p 80:81`"),
         ("run -v a:b x", 125, "absolute path"),
         ("rmi nope", 1, "no such image: `nope`"),
         ("tag nope x", 1, "no such image: `nope`"),
