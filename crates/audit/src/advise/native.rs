@@ -40,9 +40,34 @@ fn found(need: Need, why: Vec<String>, note: &str) -> Found {
 
 /// Looks for a Go project.
 pub(super) fn go(folder: &Path) -> Result<Option<Found>, AdviseError> {
-    let Some(text) = read_text(&folder.join("go.mod"))? else {
-        return Ok(None);
-    };
+    match read_text(&folder.join("go.mod"))? {
+        Some(text) => Ok(Some(go_project(folder, "go.mod", &text))),
+        None => Ok(None),
+    }
+}
+
+/// Looks for a Go program without a module.
+pub(super) fn go_without_module(folder: &Path) -> Result<Option<Found>, AdviseError> {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = names
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    for name in names.iter().filter(|name| is_go(name)) {
+        let text = read_text(&folder.join(name))?.unwrap_or_default();
+        if text.lines().any(|line| line.trim_end() == "package main") {
+            return Ok(Some(go_project(folder, name, "")));
+        }
+    }
+    Ok(None)
+}
+
+fn is_go(name: &str) -> bool {
+    name.ends_with(".go") && !name.ends_with("_test.go")
+}
+
+/// What the Go project in `folder` needs; the file `told_by` says that it is one, `text` is its `go.mod`.
+fn go_project(folder: &Path, told_by: &str, text: &str) -> Found {
     let mut libraries = vec![Library::named("libc.so.6")];
     let mut uses = None;
     for (module, has_cpp) in CGO_MODULES {
@@ -61,8 +86,7 @@ pub(super) fn go(folder: &Path) -> Result<Option<Found>, AdviseError> {
     let mut has_cpp = false;
     walk(folder, &mut |path, name| {
         has_cpp |= is_cpp(name);
-        if name.ends_with(".go")
-            && !name.ends_with("_test.go")
+        if is_go(name)
             && let Ok(Some(text)) = read_text(path)
             && (text.contains("import \"C\"") || text.contains("\t\"C\"\n"))
         {
@@ -71,9 +95,11 @@ pub(super) fn go(folder: &Path) -> Result<Option<Found>, AdviseError> {
         }
     });
     let Some(uses) = uses else {
-        let why = vec!["`go.mod`: a Go project without C is one static program".to_owned()];
+        let why = vec![format!(
+            "`{told_by}`: a Go project without C is one static program"
+        )];
         let note = "build it with `CGO_ENABLED=0 go build -o /app`, in a stage called `build`";
-        return Ok(Some(found(Need::Nothing, why, note)));
+        return found(Need::Nothing, why, note);
     };
     if has_cpp {
         libraries.push(Library::named("libstdc++.so.6"));
@@ -81,7 +107,7 @@ pub(super) fn go(folder: &Path) -> Result<Option<Found>, AdviseError> {
     libraries.sort();
     libraries.dedup();
     let note = "build it on the same Debian release or an older one, with `go build -o /app`";
-    Ok(Some(found(Need::Libraries(libraries), vec![uses], note)))
+    found(Need::Libraries(libraries), vec![uses], note)
 }
 
 /// The libraries that cgo's comments name: `#cgo LDFLAGS: -lssl`.

@@ -7,12 +7,13 @@ use super::{AdviseError, Found, java, native, node, python};
 type Look = fn(&Path) -> Result<Option<Found>, AdviseError>;
 
 /// In the order in which they decide: a Go service with a `package.json` for its pages is one of Go.
-const KINDS: [Look; 6] = [
+const KINDS: [Look; 7] = [
     native::go,
     native::rust,
     java::project,
     python::project,
     node::project,
+    native::go_without_module,
     native::c,
 ];
 

@@ -54,6 +54,7 @@ const PROJECTS: &[Project] = &[
         &[("go.mod", "module x\ngo 1.24\n"), ("main.go", "package main\n")],
         "static-debian12",
     ),
+    (&[("main.go", "// A program.\npackage main\n")], "static-debian12"),
     (
         &[("go.mod", "module x\n"), ("c.go", "package x\nimport \"C\"\n")],
         "base-nossl-debian12",
