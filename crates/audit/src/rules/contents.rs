@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::batches;
 use super::secrets::{self, Exposed};
 use super::{file_name, is_executable};
 use crate::{AuditError, Entry, Hidden, ImageView, Inventory};
@@ -72,36 +72,14 @@ enum Found {
 /// Reads what the rules need.
 pub(super) fn read(view: &ImageView, inventory: &Inventory) -> Result<Contents, AuditError> {
     let jobs = jobs(view, inventory);
-    let next = AtomicUsize::new(0);
-    let work = || {
+    let found = batches::share(jobs.len(), BATCH, |batches| {
         let (mut found, mut buffer) = (Vec::new(), Vec::new());
-        loop {
-            let start = next.fetch_add(BATCH, Ordering::Relaxed);
-            let Some(batch) = jobs
-                .get(start..jobs.len().min(start + BATCH))
-                .filter(|batch| !batch.is_empty())
-            else {
-                return Ok::<_, AuditError>(found);
-            };
-            for job in batch {
+        while let Some(batch) = batches.take() {
+            for job in &jobs[batch] {
                 found.extend(read_one(view, inventory, job, &mut buffer)?);
             }
         }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let found = std::thread::scope(|scope| {
-        let count = threads.min(jobs.len().div_ceil(BATCH));
-        let others: Vec<_> = (1..count).map(|_| scope.spawn(work)).collect();
-        let mut found = work()?;
-        for other in others {
-            // A thread of this scope has no cause to panic; one that does takes the caller with it.
-            found.extend(
-                other
-                    .join()
-                    .unwrap_or_else(|cause| std::panic::resume_unwind(cause))?,
-            );
-        }
-        Ok::<_, AuditError>(found)
+        Ok(found)
     })?;
     let mut contents = Contents::default();
     for one in found {

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use distil_elf::Stage;
 
+use super::batches;
 use super::catalog::MISSING_LIBRARY;
 use super::contents::{Format, is_library};
 use super::{Image, is_executable, quoted};
@@ -51,40 +51,21 @@ fn files<'v>(image: &Image<'v>) -> Vec<&'v Entry> {
 
 /// What files lack, by their place in `files`, with one thread a core.
 fn all_lacks(image: &Image<'_>, files: &[&Entry]) -> Result<Vec<(usize, Vec<Lack>)>, AuditError> {
-    let next = AtomicUsize::new(0);
     let environment = &image.view.config().config.env;
-    let work = || {
+    let mut found = batches::share(files.len(), BATCH, |batches| {
         let stage = Stage::new(image.view.tree());
         let mut linkage = Linkage::new(&stage, environment)?;
         let mut found = Vec::new();
-        loop {
-            let start = next.fetch_add(BATCH, Ordering::Relaxed);
-            if start >= files.len() {
-                return Ok::<_, AuditError>(found);
-            }
-            for (at, entry) in files.iter().enumerate().skip(start).take(BATCH) {
-                let linked = linkage.link(&entry.path, Depth::Own)?;
+        while let Some(batch) = batches.take() {
+            for at in batch {
+                let linked = linkage.link(&files[at].path, Depth::Own)?;
                 let lacks = linked.map(|linked| linked.lacks).unwrap_or_default();
                 if !lacks.is_empty() {
                     found.push((at, lacks));
                 }
             }
         }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut found = std::thread::scope(|scope| {
-        let count = threads.min(files.len().div_ceil(BATCH));
-        let others: Vec<_> = (1..count).map(|_| scope.spawn(work)).collect();
-        let mut found = work()?;
-        for other in others {
-            // A thread of this scope has no cause to panic; one that does takes the caller with it.
-            found.extend(
-                other
-                    .join()
-                    .unwrap_or_else(|cause| std::panic::resume_unwind(cause))?,
-            );
-        }
-        Ok::<_, AuditError>(found)
+        Ok(found)
     })?;
     found.sort_unstable_by_key(|(at, _)| *at);
     Ok(found)

@@ -5,6 +5,7 @@
 //! that no package owns (for keys). A finding is made once for a file, whatever number of names it has.
 
 mod accounts;
+mod batches;
 mod catalog;
 mod certificates;
 mod command;
