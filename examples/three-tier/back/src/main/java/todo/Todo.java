@@ -1,0 +1,4 @@
+package todo;
+
+/** One thing to do. */
+record Todo(long id, String title, boolean done) {}

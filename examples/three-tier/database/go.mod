@@ -1,0 +1,3 @@
+module three-tier/database
+
+go 1.19

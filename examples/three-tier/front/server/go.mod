@@ -1,0 +1,3 @@
+module three-tier/front
+
+go 1.19
