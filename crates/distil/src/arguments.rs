@@ -132,6 +132,9 @@ pub(crate) enum Command {
     /// Work with images
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Work with volumes, in which programs of `run` keep their data
+    #[command(subcommand)]
+    Volume(commands::volume::VolumeCommand),
     /// Commands on the whole store
     #[command(subcommand)]
     System(SystemCommand),

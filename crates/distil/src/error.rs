@@ -124,6 +124,12 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+impl From<distil_store::StoreError> for CliError {
+    fn from(error: distil_store::StoreError) -> Self {
+        Self::failed(chain(&error))
+    }
+}
+
 impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {

@@ -89,6 +89,7 @@ fn dispatch(session: &Session, command: &Command) -> Result<(), CliError> {
         Command::Prune(args)
         | Command::Builder(BuilderCommand::Prune(args))
         | Command::Buildx(BuildxCommand::Prune(args)) => commands::prune::prune(session, args),
+        Command::Volume(command) => commands::volume::volume(session, command),
         Command::Image(ImageCommand::Prune(args)) => commands::prune::image_prune(session, args),
         Command::Doctor(args) => commands::doctor::doctor(session, args),
         Command::Reset(args) => commands::reset::reset(session, args),

@@ -44,7 +44,6 @@ const BUILD: &[&str] = &[
 
 /// Flags of `docker run` that `distil run` does not have.
 const RUN: &[&str] = &[
-    "--add-host",
     "--annotation",
     "--attach",
     "--blkio-weight",
@@ -111,11 +110,9 @@ const RUN: &[&str] = &[
     "--privileged",
     "--publish-all",
     "--pull",
-    "--quiet",
     "--restart",
     "--runtime",
     "--security-opt",
-    "--shm-size",
     "--sig-proxy",
     "--stop-signal",
     "--stop-timeout",
@@ -133,7 +130,6 @@ const RUN: &[&str] = &[
     "-d",
     "-l",
     "-m",
-    "-q",
 ];
 
 /// Global options whose value is an argument of its own.
@@ -152,10 +148,13 @@ pub(crate) fn usage(error: &clap::Error, arguments: impl Iterator<Item = OsStrin
         && let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
         && let Some((name, of, command)) = refused(argument, &commands)
     {
+        let way_out = (command == "run").then(|| instead(name)).flatten();
         let _ = writeln!(
             std::io::stderr(),
-            "ERROR: `{name}` is a flag of {of} that distil does not have yet\n\
-             hint: `distil {command} --help` lists what there is"
+            "ERROR: `{name}` is a flag of {of} that distil does not have{}\n\
+             hint: {}`distil {command} --help` lists what there is",
+            if way_out.is_some() { "" } else { " yet" },
+            way_out.map(|text| format!("{text}; ")).unwrap_or_default()
         );
         return ExitCode::from(wrong);
     }
@@ -176,6 +175,30 @@ fn refused<'a>(argument: &'a str, commands: &[String]) -> Option<(&'a str, &'sta
         _ => return None,
     };
     flags.contains(&name).then_some((name, of, command))
+}
+
+/// Why `distil run` does without a flag, and what does it.
+fn instead(flag: &str) -> Option<&'static str> {
+    Some(match flag {
+        "-d" | "--detach" | "--detach-keys" | "--restart" | "--cidfile" => {
+            "it starts one program and ends with it, no container goes on without it: `&`, systemd-run(1) or a \
+             service file put it in the background"
+        }
+        "-P" | "--publish-all" | "--expose" | "--link" | "--network-alias" | "--ip" | "--ip6"
+        | "--mac-address" => "the program has the network of this machine, and its ports are the machine's",
+        "--mount" => "`-v SOURCE:TARGET[:ro]` and `--tmpfs TARGET` mount",
+        "--privileged" | "--cap-add" | "--device" | "--security-opt" | "--pid" | "--ipc" | "--uts"
+        | "--userns" => "programs are confined as docker confines them by default, never less",
+        "-m" | "--memory" | "--memory-swap" | "--cpus" | "-c" | "--cpu-shares" | "--pids-limit" => {
+            "systemd-run(1) limits it: `systemd-run --user --scope -p MemoryMax=512M distil run ...`"
+        }
+        "--platform" => "an image runs as it was built: `distil build --platform` says for what",
+        "--pull" => {
+            "an image of the store is run as it is, another one is fetched: `distil rmi` before it fetches anew"
+        }
+        "-l" | "--label" | "--label-file" => "nothing of a container is kept that could have labels",
+        _ => return None,
+    })
 }
 
 /// The first two words that are no options: the command, and its own command where it has some.
@@ -230,6 +253,14 @@ mod tests {
         ] {
             assert_eq!(refused(argument, &words(line)).map(|found| found.1), of, "{line}");
         }
+    }
+
+    #[test]
+    fn what_does_it_instead_is_told_of_flags_that_are_refused() {
+        for flag in ["-d", "--mount", "-m", "--privileged", "-P", "--pull"] {
+            assert!(RUN.contains(&flag) && instead(flag).is_some(), "{flag}");
+        }
+        assert_eq!(instead("--gpus"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
@@ -145,13 +145,15 @@ const FORWARDED: [libc::c_int; 6] = [
     libc::SIGUSR2,
 ];
 
-/// After so many SIGINT or SIGTERM the process is killed, as docker does it.
-const PATIENCE: u32 = 3;
+/// SIGINT or SIGTERM that come closer to the one before are the same wish to end: timeout(1) and programs that pass
+/// a terminal's Ctrl-C on send theirs twice.
+const ONE_WISH: Duration = Duration::from_millis(250);
 
-/// Passes signals on and counts the impatient ones.
+/// Passes signals on and notices the impatient ones.
 struct Forwarder {
     pipe: SignalPipe,
-    urgent: u32,
+    /// When the last SIGINT or SIGTERM came.
+    asked: Option<Instant>,
 }
 
 impl Forwarder {
@@ -161,7 +163,7 @@ impl Forwarder {
             signals.push(libc::SIGWINCH);
         }
         let pipe = SignalPipe::install(&signals).map_err(failed("catch signals"))?;
-        Ok(Forwarder { pipe, urgent: 0 })
+        Ok(Forwarder { pipe, asked: None })
     }
 
     /// Forwards what has come; whether the window changed its size.
@@ -172,10 +174,12 @@ impl Forwarder {
                 resized = true;
                 continue;
             }
-            if signal == libc::SIGINT || signal == libc::SIGTERM {
-                self.urgent += 1;
-            }
-            match self.urgent >= PATIENCE {
+            let is_wish = signal == libc::SIGINT || signal == libc::SIGTERM;
+            let before = match is_wish {
+                true => self.asked.replace(Instant::now()),
+                false => None,
+            };
+            match before.is_some_and(|before| before.elapsed() > ONE_WISH) {
                 true => process.kill(),
                 false => process.signaller().signal(signal),
             }
@@ -191,22 +195,38 @@ fn failed(step: &'static str) -> impl Fn(io::Error) -> SandboxError {
     }
 }
 
-/// Waits for a process without a terminal and passes this process's signals on to it; the third
-/// SIGINT or SIGTERM kills it.
-pub fn wait_forwarding_signals(process: &mut Process) -> Result<ExitStatus, SandboxError> {
+/// A program that goes on so long after it was asked to end is told of.
+const LONG: Duration = Duration::from_secs(1);
+
+/// Waits for a process without a terminal and passes this process's signals on to it; the second SIGINT or SIGTERM
+/// kills it with all that it started. `goes_on` is called once when the program is still there a second after the first.
+pub fn wait_forwarding_signals(
+    process: &mut Process,
+    goes_on: impl FnOnce(),
+) -> Result<ExitStatus, SandboxError> {
     let mut forwarder = Forwarder::new(false)?;
+    let mut goes_on = Some(goes_on);
     loop {
         let ended = {
             let mut fds = [
                 PollFd::new(&forwarder.pipe.read, PollFlags::IN),
                 PollFd::from_borrowed_fd(process.control(), PollFlags::IN),
             ];
-            sys::poll(&mut fds).map_err(failed("wait for the program"))?;
+            match (forwarder.asked, &goes_on) {
+                (Some(asked), Some(_)) => sys::poll_for(&mut fds, LONG.saturating_sub(asked.elapsed())),
+                _ => sys::poll(&mut fds),
+            }
+            .map_err(failed("wait for the program"))?;
             !fds[1].revents().is_empty()
         };
-        forwarder.forward(process);
         if ended {
             return process.wait();
+        }
+        forwarder.forward(process);
+        if forwarder.asked.is_some_and(|asked| asked.elapsed() >= LONG)
+            && let Some(tell) = goes_on.take()
+        {
+            tell();
         }
     }
 }

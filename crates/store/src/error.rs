@@ -58,6 +58,35 @@ pub enum StoreError {
         /// Store directory.
         root: PathBuf,
     },
+    /// There is no volume of this name.
+    #[error("there is no volume `{name}`; `distil volume ls` lists them")]
+    VolumeMissing {
+        /// Its name.
+        name: String,
+    },
+    /// A program uses the volume.
+    #[error("volume `{name}` is in use; end the programs that were started with it first")]
+    VolumeInUse {
+        /// Its name.
+        name: String,
+    },
+    /// A volume cannot have this name.
+    #[error(
+        "`{name}` is no name of a volume: a letter or digit comes first, then at least one letter, digit, `_`, `.` \
+         or `-`; a path begins with `/` or `.`"
+    )]
+    VolumeName {
+        /// The name.
+        name: String,
+    },
+    /// The volume was made by a user whose ids are others.
+    #[error(
+        "volume `{name}` was made under other user ids; use it as the user who made it, or take another name"
+    )]
+    VolumeForeign {
+        /// Its name.
+        name: String,
+    },
     /// The filesystem is mounted read-only.
     #[error("cannot write `{path}`: the filesystem is read-only; choose another store with --root")]
     ReadOnly {

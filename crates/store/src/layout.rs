@@ -9,6 +9,7 @@
 //!   snapshots/ID/work  overlay's work directory, only while the layer is being written
 //!   leases/ID          flocked for as long as the holder lives
 //!   locks/NAME         flocked for as long as the holder lives
+//!   volumes/NAME/      data of programs that `run` starts: see `volumes`
 //!   downloads/         indexes and packages of Debian archives, kept for the next base; unpacked ones too
 //!   tmp/SESSION/       flocked directory of one store handle: unfinished files, refuse
 //! ```
@@ -36,6 +37,7 @@ pub(crate) const ENTRIES: &[&str] = &[
     "snapshots",
     "blobs",
     "tmp",
+    "volumes",
     "downloads",
     "leases",
     "locks",
@@ -77,6 +79,10 @@ impl Layout {
 
     pub(crate) fn locks(&self) -> PathBuf {
         self.root.join("locks")
+    }
+
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
     }
 
     pub(crate) fn tmp(&self) -> PathBuf {

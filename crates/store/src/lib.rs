@@ -46,6 +46,7 @@ mod remove;
 mod schema;
 mod store;
 mod usage;
+mod volumes;
 
 pub use blob::{BlobProducer, BlobStore, BlobWriter};
 pub use cache::{BuildCache, CacheGraph, CacheLink, CacheRecord, NewRecord, RecordKind};
@@ -62,3 +63,4 @@ pub use lock::{FileLock, LockMode};
 pub use remove::remove_tree;
 pub use store::{OpenOptions, Store};
 pub use usage::{RecordUsage, Usage};
+pub use volumes::{VolumeInfo, VolumeUse, Volumes, is_volume_name};

@@ -337,6 +337,7 @@ impl Store {
             true => Some(FileLock::acquire(&upkeep, LockMode::Exclusive)?),
             false => None,
         };
+        doom_volumes(&layout)?;
         for entry in ENTRIES {
             let path = absolute.join(entry);
             remove_tree(&path).map_err(io_error("delete", &path))?;
@@ -358,6 +359,17 @@ impl Store {
             Err(error) => Err(io_error("delete", &absolute)(error)),
         }
     }
+}
+
+/// Puts all volumes among the refuse: killed while they are deleted, a store has them all or none.
+fn doom_volumes(layout: &Layout) -> Result<(), StoreError> {
+    let (volumes, doomed) = (layout.volumes(), layout.tmp().join("volumes"));
+    if !volumes.exists() {
+        return Ok(());
+    }
+    remove_tree(&doomed).map_err(io_error("delete", &doomed))?;
+    fs::create_dir_all(layout.tmp()).map_err(io_error("create", &doomed))?;
+    fs::rename(&volumes, &doomed).map_err(io_error("delete", &volumes))
 }
 
 /// Name of the lock of who does the upkeep.

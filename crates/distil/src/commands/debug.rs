@@ -12,9 +12,10 @@ use distil_sandbox::{
     Network, ProcessSpec, Sandbox, SandboxError, StartError, Stdio, exit, network_files, terminal,
 };
 
-use super::build::BasesArgs;
 use super::build::report::Recorder;
-use super::run::{before_start, eprint, image, mount, network, variables};
+use super::build::{BasesArgs, ProgressForm};
+use super::run::volumes::{self, Volumes};
+use super::run::{before_start, eprint, image, network, tell_that_it_goes_on, variables};
 use crate::error::{CliError, chain};
 use crate::session::Session;
 
@@ -29,7 +30,7 @@ pub(crate) struct DebugArgs {
     /// Set a variable; without a value it is taken from the environment
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<String>,
-    /// Show a folder or file of the host inside: SOURCE:TARGET[:ro]
+    /// Show a folder or file of the host, or a named volume, inside: SOURCE:TARGET[:ro]
     #[arg(short, long = "volume", value_name = "SOURCE:TARGET")]
     pub(crate) volumes: Vec<String>,
     /// Working directory [default: the image's]
@@ -69,11 +70,14 @@ impl ToolboxArgs {
 pub(crate) fn debug(session: &Session, args: &DebugArgs) -> Result<(), CliError> {
     let name = args.toolbox.reference().map_err(before_start)?;
     let network = network(args.network.as_deref()).map_err(before_start)?;
-    let mounts = args.volumes.iter().map(|volume| mount(volume));
-    let mounts = mounts.collect::<Result<Vec<_>, _>>().map_err(before_start)?;
+    let wanted = args.volumes.iter().map(|volume| volumes::parse(volume));
+    let mut wanted = wanted.collect::<Result<Vec<_>, _>>().map_err(before_start)?;
+    volumes::sort(&mut wanted).map_err(before_start)?;
     session.need_owners().map_err(before_start)?;
     let engine = session.engine(&args.bases, None).map_err(before_start)?;
-    let (layers, config) = image(session, &engine, &args.image).map_err(before_start)?;
+    let form = session.config.progress.unwrap_or(ProgressForm::Auto);
+    let (layers, config) = image(&engine, &args.image, form).map_err(before_start)?;
+    let volumes = Volumes::take(&engine, &layers, &wanted).map_err(before_start)?;
     let toolbox = toolbox(session, &engine, &name).map_err(before_start)?;
     let active = engine.snapshotter().prepare(&layers);
     let active = active.map_err(|error| before_start(CliError::failed(chain(&error))))?;
@@ -84,7 +88,7 @@ pub(crate) fn debug(session: &Session, args: &DebugArgs) -> Result<(), CliError>
     if spec.args.is_empty() {
         spec.args.push(toolbox.shell().into());
     }
-    spec.mounts = mounts;
+    spec.mounts.clone_from(&volumes.mounts);
     describe(session, args, &config, network, &mut spec);
     toolbox.attach(&mut spec);
     let outcome = start(&spec);
@@ -96,7 +100,7 @@ pub(crate) fn debug(session: &Session, args: &DebugArgs) -> Result<(), CliError>
         eprint(&explain(error, shell.then_some(&name)));
     }
     // Both are unmounted by now. The changes go with the snapshot.
-    drop((active, toolbox));
+    drop((active, toolbox, volumes));
     match exit::run_code(&outcome) {
         0 => Ok(()),
         code => Err(CliError::silent(code)),
@@ -155,7 +159,7 @@ fn start(spec: &ProcessSpec) -> Result<exit::ExitStatus, SandboxError> {
     let mut process = Sandbox::spawn(spec, Stdio::inherited())?;
     match spec.terminal {
         Some(_) => terminal::relay(&mut process, rustix::stdio::stdin(), rustix::stdio::stdout()),
-        None => terminal::wait_forwarding_signals(&mut process),
+        None => terminal::wait_forwarding_signals(&mut process, tell_that_it_goes_on),
     }
 }
 

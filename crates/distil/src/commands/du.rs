@@ -30,6 +30,11 @@ pub(crate) struct DuArgs {
 pub(crate) fn du(session: &Session, args: &DuArgs) -> Result<(), CliError> {
     let filter = RecordFilter::parse(&args.filter, session.now())?;
     let store = session.store()?;
+    let volumes = store.volumes().list()?.len();
+    if volumes > 0 {
+        // Files of subordinate ids.
+        session.need_owners()?;
+    }
     let mut usage = store.usage().map_err(store_error)?;
     usage.records.retain(|record| filter.matches(record));
     let limit = session.cache_limit(&store)?;
@@ -59,6 +64,13 @@ pub(crate) fn du(session: &Session, args: &DuArgs) -> Result<(), CliError> {
             out,
             "Downloads:    {} (packages, removed by `distil prune --all`)",
             units::bytes(downloads)
+        )?;
+    }
+    if volumes > 0 {
+        let sum = units::bytes(store.volumes().size()?);
+        writeln!(
+            out,
+            "Volumes:      {sum} ({volumes}, removed by `distil volume rm`)"
         )?;
     }
     writeln!(out, "Reclaimable:  {}", units::bytes(usage.reclaimable))?;

@@ -26,4 +26,5 @@ pub(crate) mod save;
 pub(crate) mod sbom;
 pub(crate) mod tag;
 pub(crate) mod version;
+pub(crate) mod volume;
 pub(crate) mod which;

@@ -1,6 +1,7 @@
 //! `distil reset`.
 
 use std::io::Write;
+use std::path::Path;
 
 use clap::Args;
 use distil_store::Store;
@@ -32,8 +33,9 @@ pub(crate) fn reset(session: &Session, args: &ResetArgs) -> Result<(), CliError>
     }
     if !args.force
         && !ask(&format!(
-            "Delete `{}` with all images and the build cache?",
-            root.display()
+            "Delete `{}` with all images, {}and the build cache?",
+            root.display(),
+            volumes(&root)
         ))?
     {
         return Ok(());
@@ -41,4 +43,17 @@ pub(crate) fn reset(session: &Session, args: &ResetArgs) -> Result<(), CliError>
     Store::destroy(&root).map_err(store_error)?;
     writeln!(std::io::stdout(), "Deleted `{}`", root.display())?;
     Ok(())
+}
+
+/// What the question says of volumes.
+fn volumes(root: &Path) -> String {
+    let store = Store::open_existing(root).ok().flatten();
+    let volumes = store
+        .and_then(|store| store.volumes().list().ok())
+        .unwrap_or_default();
+    match volumes.as_slice() {
+        [] => String::new(),
+        [one] => format!("the volume `{}` ", one.name),
+        all => format!("{} volumes ", all.len()),
+    }
 }

@@ -1,10 +1,12 @@
 //! `distil run`.
 
 mod options;
+mod ports;
+pub(super) mod volumes;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -12,13 +14,14 @@ use distil_engine::Engine;
 use distil_engine::progress::ProgressSink;
 use distil_oci::{ImageConfig, Platform, Reference};
 use distil_sandbox::{
-    Input, MountSource, Network, ProcessMount, ProcessSpec, Sandbox, SandboxError, Stdio, TerminalSize, exit,
-    network_files, terminal,
+    Input, Network, ProcessSpec, Sandbox, SandboxError, StartError, Stdio, TerminalSize, exit, network_files,
+    terminal, userns,
 };
 use distil_sources::ImageRequest;
 use distil_store::{FileLock, LayerId, LockMode, Resource};
 
 use self::options::Options;
+use self::volumes::Volumes;
 use super::build::report::Recorder;
 use super::build::{BasesArgs, ProgressForm};
 use super::history::read_config;
@@ -27,6 +30,8 @@ use crate::session::{Session, store_error};
 
 /// Arguments of `distil run`; meanings are docker's.
 #[derive(Debug, Default, Args)]
+// `-h` is the host name.
+#[command(disable_help_flag = true)]
 pub(crate) struct RunArgs {
     /// Keep standard input open
     #[arg(short, long)]
@@ -43,7 +48,7 @@ pub(crate) struct RunArgs {
     /// Set the variables in a file: a line NAME=VALUE or NAME each
     #[arg(long = "env-file", value_name = "FILE")]
     env_files: Vec<PathBuf>,
-    /// Show a folder or file of the host inside: SOURCE:TARGET[:ro]
+    /// Show a folder or file of the host, or a named volume, inside: SOURCE:TARGET[:ro]
     #[arg(short, long = "volume", value_name = "SOURCE:TARGET")]
     pub(crate) volumes: Vec<String>,
     /// Show memory inside: TARGET[:size=64m,mode=1777,uid=N,gid=N,noexec]
@@ -64,18 +69,30 @@ pub(crate) struct RunArgs {
     /// Network: host or none [default: host]
     #[arg(long, value_name = "MODE")]
     pub(crate) network: Option<String>,
+    /// Line of /etc/hosts
+    #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
+    add_hosts: Vec<String>,
+    /// Size of /dev/shm [default: 64m]
+    #[arg(long, value_name = "SIZE")]
+    shm_size: Option<String>,
     /// Host name inside
-    #[arg(long, value_name = "NAME")]
+    #[arg(short = 'h', long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,
     /// Name of this run: no two of one name at a time
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Accepted where both ports are the same: the program has the network of this machine
+    /// Make sure that a port is free; both are the same, for the program has the network of this machine
     #[arg(short, long, value_name = "PORT:PORT")]
     publish: Vec<String>,
     /// Accepted for docker's sake: a small init is always there
     #[arg(long)]
     init: bool,
+    /// Show no progress when the image is fetched
+    #[arg(short, long)]
+    quiet: bool,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
     #[command(flatten)]
     pub(crate) bases: BasesArgs,
     /// Image by name or ID, then arguments for the program, or the program where the image has no entrypoint
@@ -103,28 +120,82 @@ pub(crate) fn run(session: &Session, args: &RunArgs) -> Result<(), CliError> {
         ));
     }
     let options = Options::parse(args).map_err(before_start)?;
+    // Before the user namespace, from where nobody else's sockets can be told.
+    ports::check_free(&options.ports, userns::needed()).map_err(before_start)?;
     session.need_owners().map_err(before_start)?;
     let engine = session.engine(&args.bases, None).map_err(before_start)?;
     let _name = own_name(&engine, args).map_err(before_start)?;
-    let (layers, config) = image(session, &engine, args.image()).map_err(before_start)?;
+    let form = match args.quiet {
+        true => ProgressForm::Quiet,
+        false => session.config.progress.unwrap_or(ProgressForm::Auto),
+    };
+    let (layers, config) = image(&engine, args.image(), form).map_err(before_start)?;
+    let volumes = volumes(&engine, &layers, args, &options, &config).map_err(before_start)?;
     let active = engine
         .snapshotter()
         .prepare(&layers)
         .map_err(|error| before_start(CliError::failed(chain(&error))))?;
-    let spec = active
+    let mut spec = active
         .mount()
         .map_err(|error| CliError::failed(chain(&error)))
-        .and_then(|root| spec(session, args, options, &config, root))
+        .and_then(|root| spec(session, args, &options, &config, root))
         .map_err(before_start)?;
+    spec.mounts.clone_from(&volumes.mounts);
+    tell_of_empty(&volumes, &spec);
     let outcome = start(args, &spec);
     if let Err(error) = &outcome {
-        eprint(&chain(error));
+        eprint(&explain(error, args.image()));
     }
     // The changes of a container are thrown away with its snapshot.
-    drop(active);
+    drop((active, volumes));
     match exit::run_code(&outcome) {
         0 => Ok(()),
         code => Err(CliError::silent(code)),
+    }
+}
+
+/// Takes the volumes. Those that the image declares need a place of their own only where its files cannot be
+/// written: the others are thrown away with everything else.
+fn volumes(
+    engine: &Engine,
+    layers: &[LayerId],
+    args: &RunArgs,
+    options: &Options,
+    config: &ImageConfig,
+) -> Result<Volumes, CliError> {
+    let mut wanted = options.mounts.clone();
+    if args.read_only {
+        volumes::add_declared(&mut wanted, &config.config.volumes);
+    }
+    Volumes::take(engine, layers, &wanted)
+}
+
+/// Says why a program that is not root may not be able to write to its new volume.
+fn tell_of_empty(volumes: &Volumes, spec: &ProcessSpec) {
+    let user = spec.user.split(':').next().unwrap_or_default();
+    if matches!(user, "" | "0" | "root") {
+        return;
+    }
+    for name in &volumes.empty {
+        eprint(&format!(
+            "the new volume `{name}` belongs to root, for the image has no such folder: user `{user}` cannot write \
+             to it\nhint: make the folder in the image, with that owner"
+        ));
+    }
+}
+
+/// The error; that an image without a shell has none needs a way out.
+fn explain(error: &SandboxError, image: &str) -> String {
+    let text = chain(error);
+    let SandboxError::Start(StartError::NotFound { program, .. }) = error else {
+        return text;
+    };
+    let name = program.rsplit('/').next().unwrap_or(program);
+    match name {
+        "sh" | "bash" | "ash" | "dash" => {
+            format!("{text}\nhint: the image has no shell: `distil debug {image}` opens one beside its files")
+        }
+        _ => text,
     }
 }
 
@@ -159,9 +230,9 @@ pub(super) fn eprint(message: &str) {
 
 /// Layers and config of the image; one that the store lacks is fetched or assembled.
 pub(super) fn image(
-    session: &Session,
     engine: &Engine,
     name: &str,
+    form: ProgressForm,
 ) -> Result<(Vec<LayerId>, ImageConfig), CliError> {
     let store = engine.store();
     if let Ok(image) = store.images().resolve(name) {
@@ -178,7 +249,6 @@ pub(super) fn image(
         platform: Platform::host(),
         layout: None,
     };
-    let form = session.config.progress.unwrap_or(ProgressForm::Auto);
     let recorder = Arc::new(Recorder::new(form, false));
     let found = engine.image(&request, Arc::clone(&recorder) as Arc<dyn ProgressSink>);
     recorder.finish();
@@ -203,13 +273,13 @@ pub(crate) fn image_process(
 ) -> Result<ProcessSpec, CliError> {
     let args = RunArgs::default();
     let options = Options::parse(&args)?;
-    spec(session, &args, options, config, root)
+    spec(session, &args, &options, config, root)
 }
 
 fn spec(
     session: &Session,
     args: &RunArgs,
-    options: Options,
+    options: &Options,
     config: &ImageConfig,
     root: distil_rootfs::Mount,
 ) -> Result<ProcessSpec, CliError> {
@@ -224,7 +294,11 @@ fn spec(
     }
     command.extend(args.arguments().iter().map(OsString::from));
     if command.is_empty() {
-        return Err(CliError::failed("the image names no program").hint("write the program after the image"));
+        let problem = match &args.entrypoint {
+            Some(_) => "with an empty `--entrypoint` the image's own program is not used",
+            None => "the image names no program",
+        };
+        return Err(CliError::failed(problem).hint("write the program after the image"));
     }
     let mut spec = ProcessSpec::new(root, command);
     // Process 1 of a namespace would ignore Ctrl-C.
@@ -238,11 +312,13 @@ fn spec(
     });
     spec.user = args.user.clone().unwrap_or_else(|| container.user.clone());
     spec.network = options.network;
-    spec.hosts = Some(network_files::hosts(&spec.hostname, &[]));
+    spec.hosts = Some(network_files::hosts(&spec.hostname, &options.hosts));
     let host = std::fs::read("/etc/resolv.conf").unwrap_or_default();
     spec.resolv_conf = Some(network_files::resolv_conf(&host, spec.network == Network::None));
-    spec.mounts = options.mounts;
     spec.read_only = args.read_only;
+    if let Some(size) = options.shm_size {
+        spec.shm_size = size;
+    }
     if args.tty {
         spec.terminal = Some(terminal::size(std::io::stdout()).unwrap_or(TerminalSize {
             rows: 24,
@@ -290,38 +366,6 @@ pub(super) fn variables(
         .collect()
 }
 
-/// `SOURCE:TARGET[:ro|rw]`. A source that does not exist becomes a folder, as in docker.
-pub(super) fn mount(text: &str) -> Result<ProcessMount, CliError> {
-    let wrong = |what: &str| CliError::usage(format!("`-v {text}`: {what}")).hint("write SOURCE:TARGET[:ro]");
-    let mut parts = text.split(':');
-    let (Some(source), Some(target), options, None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(wrong("this is not SOURCE:TARGET"));
-    };
-    let readonly = match options {
-        None | Some("rw") => false,
-        Some("ro") => true,
-        Some(other) => return Err(wrong(&format!("`{other}` is not ro or rw"))),
-    };
-    if !Path::new(target).is_absolute() {
-        return Err(wrong("the target has to be an absolute path"));
-    }
-    if !source.starts_with(['/', '.']) {
-        return Err(wrong(
-            "named volumes are not supported: the source has to be a path",
-        ));
-    }
-    let path = std::path::absolute(source)?;
-    if !path.exists() {
-        std::fs::create_dir_all(&path)?;
-    }
-    Ok(ProcessMount {
-        target: PathBuf::from(target),
-        source: MountSource::Bind { path, readonly },
-    })
-}
-
 fn start(args: &RunArgs, spec: &ProcessSpec) -> Result<exit::ExitStatus, SandboxError> {
     if args.tty {
         let mut process = Sandbox::spawn(spec, Stdio::inherited())?;
@@ -339,5 +383,12 @@ fn start(args: &RunArgs, spec: &ProcessSpec) -> Result<exit::ExitStatus, Sandbox
             ..Stdio::inherited()
         },
     )?;
-    terminal::wait_forwarding_signals(&mut process)
+    terminal::wait_forwarding_signals(&mut process, tell_that_it_goes_on)
+}
+
+/// Said to a person alone, a second after the program was asked to end.
+pub(super) fn tell_that_it_goes_on() {
+    if std::io::stderr().is_terminal() {
+        eprint("the program has not ended yet; Ctrl-C once more kills it");
+    }
 }

@@ -28,6 +28,8 @@ mod preflight;
 mod recipes;
 mod run;
 mod sbom;
+mod stopping;
 mod terminal;
 mod usage;
+mod volumes;
 mod world;

@@ -124,6 +124,7 @@ fn standard_input_is_open_only_with_i() {
 #[test]
 fn signals_are_passed_on() {
     let Some(world) = world() else { return };
+    // What stops a program, and in which ways, is in `stopping`.
     for (script, code) in [
         ("sleep 20", 143),
         ("trap 'exit 9' TERM; echo ready; sleep 20 & wait", 9),
@@ -241,7 +242,9 @@ fn variables_come_from_files_too() {
 #[test]
 fn dockers_flags_that_need_nothing_are_accepted() {
     let Some(world) = world() else { return };
-    assert_eq!(world.ok("run --init --name one -p 8080:8080 app echo ok"), "ok\n");
+    let port = free_port();
+    let line = format!("run --init --rm -q --name one -p {port}:{port} app echo ok");
+    assert_eq!(world.ok(&line), "ok\n");
     let told = world.fails("run -p 8080:80 app true", 125);
     assert!(
         told.contains("network of this machine") && told.contains("-p 80:80"),
@@ -269,4 +272,134 @@ fn dockers_flags_that_need_nothing_are_accepted() {
     drop(first.stdin.take());
     first.wait().unwrap();
     world.ok("run --name one app true");
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_before_the_program_starts() {
+    let Some(world) = world() else { return };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let told = world.fails(&format!("run -p {port}:{port} app echo started"), 125);
+    let who = format!("(process {}) listens on 127.0.0.1:{port}/tcp", std::process::id());
+    assert!(
+        told.contains(&format!("port {port} is taken: ")) && told.contains(&who) && told.contains("hint: "),
+        "{told}"
+    );
+    // Also in the middle of a range; another protocol has ports of its own.
+    world.fails(&format!("run -p {0}-{port}:{0}-{port} app true", port - 1), 125);
+    world.ok(&format!("run -p {port}:{port}/udp app true"));
+    drop(taken);
+    world.ok(&format!("run -p {port}:{port} app true"));
+}
+
+#[test]
+fn what_is_no_directory_no_variable_and_no_host_is_told() {
+    let Some(world) = world() else { return };
+    for (line, says) in [
+        ("run -w work app pwd", "`-w work` is no absolute path"),
+        ("run -e =x app true", "`-e =x` has no name"),
+        ("run --add-host db app true", "`--add-host db`"),
+        ("run --shm-size big app true", "`--shm-size big`"),
+        ("run -d app true", "it starts one program and ends with it"),
+        ("run --mount type=bind app true", "-v SOURCE:TARGET"),
+        ("run --privileged app true", "never less"),
+        ("run -h", "--help"),
+    ] {
+        let told = world.fails(line, 125);
+        assert!(told.contains(says), "{line}: {told}");
+    }
+    let none = outcome(world.command().args(["run", "--entrypoint", "", "app"]));
+    assert!(
+        none.code == 125 && none.stderr.contains("empty `--entrypoint`"),
+        "{none:?}"
+    );
+    let hosts = world.ok("run --add-host db:192.0.2.7 --add-host v6=2001:db8::1 app cat /etc/hosts");
+    assert!(
+        hosts.contains("192.0.2.7\tdb\n") && hosts.contains("2001:db8::1\tv6\n"),
+        "{hosts}"
+    );
+    let name = world.ok("run -h box app cat /proc/sys/kernel/hostname");
+    assert_eq!(name, "box\n");
+    let memory = world.ok("run --shm-size 1m app grep /dev/shm /proc/mounts");
+    assert!(memory.contains("size=1024k"), "{memory}");
+}
+
+#[test]
+fn programs_that_cannot_run_are_told_of_with_the_reason() {
+    let Some(world) = World::new() else { return };
+    // A program for another machine, as far as the kernel looks: ELF, 64 bit, little-endian, machine 0x1f4.
+    let mut elf = vec![0u8; 64];
+    elf[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xf4\x01");
+    std::fs::write(world.path("context/foreign"), &elf).unwrap();
+    world.write("context/script", "#!/usr/bin/no-such-shell\n");
+    world.build(
+        "FROM scratch\nCOPY --chmod=755 foreign script /\nENTRYPOINT [\"/foreign\"]\n",
+        "-q --preflight=off -t bare",
+    );
+    let told = world.fails("run bare", 126);
+    assert!(
+        told.contains("`/foreign`: exec format error: it is a program for"),
+        "{told}"
+    );
+    let told = world.fails("run --entrypoint /script bare", 127);
+    assert!(
+        told.contains("its interpreter `/usr/bin/no-such-shell` is missing"),
+        "{told}"
+    );
+    for shell in ["sh", "/bin/bash"] {
+        let told = world.fails(&format!("run --entrypoint {shell} bare"), 127);
+        assert!(
+            told.contains("hint: the image has no shell: `distil debug bare`"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn several_services_run_side_by_side_as_one_user_with_read_only_roots() {
+    let Some(world) = World::new() else { return };
+    world.build(
+        "FROM busybox\nRUN mkdir /data && touch /data/of-the-image && chown -R 65532:65532 /data\nVOLUME /data\n\
+         CMD [\"sh\", \"-c\", \"touch /new 2>/dev/null || echo $NAME >/data/name; cat /data/name; ls -A /data; id -u; cat\"]\n",
+        "-q -t service",
+    );
+    let mut running = Vec::new();
+    for name in ["front", "back", "database"] {
+        let mut command = world.command();
+        let variable = format!("NAME={name}");
+        let child = command
+            .args([
+                "run",
+                "-i",
+                "--read-only",
+                "-u",
+                "65532",
+                "--name",
+                name,
+                "-e",
+                &variable,
+                "service",
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        running.push((name, child));
+    }
+    for (name, mut child) in running {
+        // All of them run until now.
+        drop(child.stdin.take());
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(text, format!("{name}\nname\nof-the-image\n65532\n"));
+        assert!(output.status.success());
+    }
+    // What they wrote went with them.
+    assert_eq!(world.ok("run --read-only service ls -A /data"), "of-the-image\n");
 }

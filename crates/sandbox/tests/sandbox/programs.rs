@@ -68,6 +68,6 @@ fn terminal(script: &str) {
 fn forward(script: &str) -> ExitCode {
     let root = Root::new();
     let mut process = Sandbox::spawn(&root.shell(script), Stdio::inherited()).unwrap();
-    let status = distil_sandbox::terminal::wait_forwarding_signals(&mut process).unwrap();
+    let status = distil_sandbox::terminal::wait_forwarding_signals(&mut process, || {}).unwrap();
     ExitCode::from(status.code())
 }

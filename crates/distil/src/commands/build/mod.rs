@@ -28,6 +28,7 @@ use self::ephemeral::{EphemeralArgs, Sources};
 use self::failure_shell::{OnError, TerminalShell};
 use self::output::Output;
 use self::report::Recorder;
+pub(crate) use self::request::extra_host;
 use self::request::request;
 use super::tag::image_name;
 use crate::error::{CliError, chain};

@@ -4,14 +4,23 @@ use std::path::{Path, PathBuf};
 
 use distil_sandbox::{MountSource, Network, ProcessMount, TmpfsOptions};
 
-use super::{RunArgs, mount, network};
+use super::ports::{self, Published};
+use super::volumes::{self, Wanted};
+use super::{RunArgs, network};
+use crate::commands::build::extra_host;
 use crate::error::CliError;
 use crate::units;
 
 /// What the arguments say.
 pub(super) struct Options {
     pub(super) network: Network,
-    pub(super) mounts: Vec<ProcessMount>,
+    /// Outer targets first.
+    pub(super) mounts: Vec<Wanted>,
+    pub(super) ports: Vec<Published>,
+    /// Names and their addresses.
+    pub(super) hosts: Vec<(String, String)>,
+    /// Bytes of `/dev/shm`.
+    pub(super) shm_size: Option<u64>,
     /// Variables of `--env-file` and then those of `-e`, as `NAME=VALUE` or `NAME`.
     pub(super) variables: Vec<String>,
 }
@@ -19,9 +28,8 @@ pub(super) struct Options {
 impl Options {
     pub(super) fn parse(args: &RunArgs) -> Result<Self, CliError> {
         let network = network(args.network.as_deref())?;
-        for port in &args.publish {
-            publish(port, network)?;
-        }
+        let ports = args.publish.iter().map(|text| ports::parse(text, network));
+        let ports = ports.collect::<Result<_, _>>()?;
         if let Some(name) = &args.name {
             check_name(name)?;
         }
@@ -29,55 +37,40 @@ impl Options {
         for file in &args.env_files {
             variables.extend(env_file(file)?);
         }
-        variables.extend(args.env.iter().cloned());
-        // Memory first: a volume may lie in it.
-        let memory = args.tmpfs.iter().map(|text| tmpfs(text));
-        let mounts = memory.chain(args.volumes.iter().map(|text| mount(text)));
+        for pair in &args.env {
+            if pair.is_empty() || pair.starts_with('=') {
+                return Err(
+                    CliError::usage(format!("`-e {pair}` has no name")).hint("write NAME=VALUE or NAME")
+                );
+            }
+            variables.push(pair.clone());
+        }
+        if let Some(folder) = args.workdir.as_ref().filter(|folder| !folder.starts_with('/')) {
+            return Err(
+                CliError::usage(format!("`-w {folder}` is no absolute path")).hint("begin it with `/`")
+            );
+        }
+        let memory = args.tmpfs.iter().map(|text| tmpfs(text).map(Wanted::Known));
+        let mounts = memory.chain(args.volumes.iter().map(|text| volumes::parse(text)));
+        let mut mounts: Vec<_> = mounts.collect::<Result<_, _>>()?;
+        volumes::sort(&mut mounts)?;
+        let hosts = args.add_hosts.iter().map(|text| extra_host(text));
+        let hosts = hosts.map(|host| host.map(|(name, address)| (name, address.to_string())));
         Ok(Self {
             network,
-            mounts: mounts.collect::<Result<_, _>>()?,
+            mounts,
+            ports,
+            hosts: hosts.collect::<Result<_, _>>()?,
+            shm_size: args.shm_size.as_deref().map(shm_size).transpose()?,
             variables,
         })
     }
 }
 
-/// `[ADDRESS:]HOST:CONTAINER[/PROTOCOL]`. The program has the machine's own network, so that its ports are the
-/// machine's: only a port that is to stay what it is can be had.
-fn publish(text: &str, network: Network) -> Result<(), CliError> {
-    let wrong = |problem: String| CliError::usage(format!("`-p {text}`: {problem}"));
-    if network == Network::None {
-        return Err(wrong("with `--network none` nothing can be reached".into()));
-    }
-    let ports = text.split('/').next().unwrap_or(text);
-    let (before, container) = ports.rsplit_once(':').unwrap_or(("", ports));
-    let (address, host) = match before.rsplit_once(':') {
-        Some((address, host)) => (address, host),
-        None if before.is_empty() => ("", container),
-        None => ("", before),
-    };
-    for port in [host, container] {
-        let mut ends = port.splitn(2, '-');
-        if !ends.all(|end| end.parse::<u16>().is_ok_and(|port| port > 0)) {
-            return Err(wrong(format!("`{port}` is no port")).hint("write HOST:CONTAINER, such as 8080:8080"));
-        }
-    }
-    if !address.is_empty() && address != "0.0.0.0" && address != "[::]" {
-        return Err(wrong(format!(
-            "the program has the network of this machine and chooses its addresses itself, so that `{address}` \
-             cannot be imposed on it"
-        ))
-        .hint("tell the program to listen there"));
-    }
-    if host != container {
-        return Err(wrong(format!(
-            "the program has the network of this machine, so that its port {container} is the machine's port \
-             {container} and cannot be {host}"
-        ))
-        .hint(format!(
-            "use -p {container}:{container}, or tell the program to listen on {host}"
-        )));
-    }
-    Ok(())
+fn shm_size(text: &str) -> Result<u64, CliError> {
+    memory_size(text).ok_or_else(|| {
+        CliError::usage(format!("`--shm-size {text}` is no size")).hint("write it like 64m or 1g")
+    })
 }
 
 /// A name as docker wants it.
@@ -163,30 +156,6 @@ fn mode(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ports_stay_what_they_are() {
-        for (text, fits) in [
-            ("8080:8080", true),
-            ("8080:8080/tcp", true),
-            ("0.0.0.0:80:80", true),
-            ("[::]:80:80", true),
-            ("8000-8010:8000-8010", true),
-            ("80", true),
-            ("8080:80", false),
-            ("127.0.0.1:80:80", false),
-            ("0:0", false),
-            ("70000:70000", false),
-            ("a:a", false),
-            ("", false),
-            (":", false),
-        ] {
-            assert_eq!(publish(text, Network::Host).is_ok(), fits, "{text}");
-            assert!(publish(text, Network::None).is_err());
-        }
-        let told = publish("8080:80", Network::Host).unwrap_err().to_string();
-        assert!(told.contains("port 80") && told.contains("-p 80:80"), "{told}");
-    }
 
     #[test]
     fn memory_has_dockers_options() {
