@@ -1,0 +1,2 @@
+# stands in for ubuntu
+FROM debian:trixie
