@@ -1,6 +1,7 @@
 //! `distil run`.
 
 mod options;
+mod outputs;
 mod ports;
 pub(super) mod volumes;
 
@@ -21,6 +22,7 @@ use distil_sources::ImageRequest;
 use distil_store::{FileLock, LayerId, LockMode, Resource};
 
 use self::options::Options;
+use self::outputs::Outputs;
 use self::volumes::Volumes;
 use super::build::report::Recorder;
 use super::build::{BasesArgs, ProgressForm};
@@ -376,14 +378,18 @@ fn start(args: &RunArgs, spec: &ProcessSpec) -> Result<exit::ExitStatus, Sandbox
     } else {
         Input::Empty
     };
-    let mut process = Sandbox::spawn(
-        spec,
-        Stdio {
-            stdin,
-            ..Stdio::inherited()
-        },
-    )?;
-    terminal::wait_forwarding_signals(&mut process, tell_that_it_goes_on)
+    let mut outputs = Outputs::default();
+    let streams = outputs
+        .open(&spec.user, stdin)
+        .map_err(|source| SandboxError::Setup {
+            step: "connect the program's output".to_owned(),
+            source,
+        })?;
+    let mut process = Sandbox::spawn(spec, streams)?;
+    let ended = terminal::wait_forwarding_signals(&mut process, tell_that_it_goes_on);
+    drop(process);
+    outputs.finish();
+    ended
 }
 
 /// Said to a person alone, a second after the program was asked to end.

@@ -1,5 +1,6 @@
 //! `distil run` without a terminal.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -141,6 +142,38 @@ fn signals_are_passed_on() {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(code), "{script}");
         assert!(begun.elapsed() < Duration::from_secs(5), "{script}");
+    }
+}
+
+#[test]
+fn another_user_can_open_its_output_again_where_that_is_a_file() {
+    let Some(world) = world() else { return };
+    let script = "echo 1; echo 2 >>/dev/stdout; echo 3 >&2; echo 4 >>/dev/stderr; echo 5; exit 6";
+    for user in ["0", "65532:65532", "nobody"] {
+        // One file for both streams, opened twice here as by `>log 2>>log`, and one for each.
+        for (second, kept, other) in [("log", "1\n2\n3\n4\n5\n", ""), ("errors", "1\n2\n5\n", "3\n4\n")] {
+            let (log, errors) = (world.path("log"), world.path("errors"));
+            let open = |path| {
+                let mut options = std::fs::OpenOptions::new();
+                options.create(true).append(true).mode(0o600).open(path).unwrap()
+            };
+            std::fs::write(&log, "").unwrap();
+            std::fs::write(&errors, "").unwrap();
+            let status = world
+                .command()
+                .args(["run", "-u", user, "app", "sh", "-c", script])
+                .stdout(open(world.path("log")))
+                .stderr(open(world.path(second)))
+                .status()
+                .unwrap();
+            assert_eq!(status.code(), Some(6), "{user} {second}");
+            assert_eq!(std::fs::read_to_string(&log).unwrap(), kept, "{user} {second}");
+            assert_eq!(
+                std::fs::read_to_string(&errors).unwrap(),
+                other,
+                "{user} {second}"
+            );
+        }
     }
 }
 
