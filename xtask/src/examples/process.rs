@@ -5,9 +5,7 @@ use std::io::{Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -20,25 +18,25 @@ const OUTPUT: u64 = 64 << 20;
 /// What a program gets to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How many signals came that ask this process to end.
+static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+
 /// Whether Ctrl-C, SIGTERM or SIGHUP came; everything that waits looks at it.
 pub(super) fn interrupted() -> bool {
-    flag().load(Ordering::Relaxed)
+    SIGNALS.load(Ordering::Relaxed) > 0
 }
 
-/// From now on a signal ends what runs and cleans up in place of ending this process. A second Ctrl-C ends it.
+/// From now on a signal ends what runs and cleans up in place of ending this process; a second one has what runs killed.
 pub(super) fn catch_signals() -> Result<(), Failure> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(flag()))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(flag())))
-            .map_err(|error| Failure::new(format!("cannot catch signals: {error}")))?;
-    }
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .map_err(|error| Failure::new(format!("cannot catch signals: {error}")))?;
+    std::thread::spawn(move || {
+        for _ in &mut signals {
+            SIGNALS.fetch_add(1, Ordering::Relaxed);
+        }
+    });
     Ok(())
-}
-
-fn flag() -> &'static Arc<AtomicBool> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    FLAG.get_or_init(Arc::default)
 }
 
 /// A program in a process group of its own, so that a Ctrl-C reaches it in the order that this process wants. It is
@@ -125,7 +123,7 @@ impl Running {
         let begin = Instant::now();
         self.signal(Signal::TERM);
         while matches!(self.has_ended(), Ok(None)) {
-            if begin.elapsed() > GRACE {
+            if begin.elapsed() > GRACE || SIGNALS.load(Ordering::Relaxed) > 1 {
                 self.signal(Signal::KILL);
             }
             std::thread::sleep(POLL);

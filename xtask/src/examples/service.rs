@@ -310,3 +310,21 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_named() {
+        let listener = TcpListener::bind(("0.0.0.0", 0)).expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        let error = free(port).expect_err("it is taken").to_string();
+        assert!(
+            error.contains(&port.to_string()) && error.contains("in use"),
+            "{error}"
+        );
+        drop(listener);
+        free(port).expect("it is free now");
+    }
+}
