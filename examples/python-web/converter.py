@@ -46,5 +46,5 @@ def convert(value: float, source: str, target: str) -> float:
         raise ConversionError(f"`{source}` is a {here.kind} and `{target}` a {there.kind}")
     result = (value * here.factor + here.offset - there.offset) / there.factor
     if not math.isfinite(result):
-        raise ConversionError("the result is too large")
+        raise ConversionError("the result is not a finite number")
     return round(result, 9)

@@ -22,7 +22,7 @@ public record Loan(BigDecimal amount, BigDecimal rate, Integer months) {
     public record Cost(BigDecimal instalment, BigDecimal total, BigDecimal interest) {}
 
     /**
-     * What this loan costs, in whole cents.
+     * What this loan costs; the instalment is rounded up to a whole cent.
      *
      * @throws InvalidLoanException if a part of the loan is missing or out of range
      */
@@ -30,7 +30,9 @@ public record Loan(BigDecimal amount, BigDecimal rate, Integer months) {
         check("amount", amount, BigDecimal.ONE, LARGEST_AMOUNT);
         check("rate", rate, BigDecimal.ZERO, LARGEST_RATE);
         check("months", months, 1, MOST_MONTHS);
-        BigDecimal instalment = instalment().setScale(2, RoundingMode.HALF_UP);
+        checkDecimals("amount", amount, 2);
+        checkDecimals("rate", rate, 4);
+        BigDecimal instalment = instalment().setScale(2, RoundingMode.CEILING);
         BigDecimal total = instalment.multiply(BigDecimal.valueOf(months));
         return new Cost(instalment, total, total.subtract(amount));
     }
@@ -47,6 +49,12 @@ public record Loan(BigDecimal amount, BigDecimal rate, Integer months) {
     private static <T extends Comparable<T>> void check(String name, T value, T least, T most) {
         if (value == null || value.compareTo(least) < 0 || value.compareTo(most) > 0) {
             throw new InvalidLoanException("`%s` must be from %s to %s".formatted(name, least, most));
+        }
+    }
+
+    private static void checkDecimals(String name, BigDecimal value, int most) {
+        if (value.scale() > most) {
+            throw new InvalidLoanException("`%s` may have at most %d decimal places".formatted(name, most));
         }
     }
 }
