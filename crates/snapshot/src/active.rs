@@ -103,6 +103,19 @@ impl ActiveSnapshot {
         )?)
     }
 
+    /// What a process wrote, for file operations on [`ActiveSnapshot::written_dir`]; seen through it is what the
+    /// process saw. Not while it is mounted.
+    pub fn written(&self) -> Result<Upper, SnapshotError> {
+        match self.copied.load(Ordering::Acquire) {
+            false => self.view(),
+            true => {
+                let below = self.snapshotter.tree(&[])?;
+                let options = self.snapshotter.upper_options();
+                Ok(Upper::open(&below, &self.written_dir(), options)?)
+            }
+        }
+    }
+
     /// A root for a process whose changes go into the new layer. To be unmounted before the
     /// commit.
     ///

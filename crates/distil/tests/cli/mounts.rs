@@ -378,6 +378,96 @@ fn an_unknown_authority_is_told_with_the_way_out() {
 }
 
 #[test]
+fn a_java_that_is_deleted_or_moved_leaves_no_truststore() {
+    let Some(world) = World::new() else { return };
+    world.write("authority.pem", AUTHORITY);
+    let home = "/usr/lib/jvm/java-17";
+    let base = format!(
+        "FROM busybox AS java\nRUN mkdir -p {home}/lib/security {home}/bin && touch {home}/bin/java \
+         {home}/lib/security/cacerts && ln -s java-17 /usr/lib/jvm/default\n"
+    );
+    let copied = format!("{home} /opt && rm -r {home}");
+    for (number, script) in [
+        (1, format!("rm -r {home} && ls /usr/lib/jvm")),
+        // As a package manager does it, which knows nothing of the file.
+        (
+            2,
+            String::from(
+                "cd /usr/lib/jvm && rm default java-17/bin/java java-17/lib/security/cacerts; \
+                     for d in /java-17/bin /java-17/lib/security /java-17/lib /java-17 ''; do rmdir /usr/lib/jvm$d || true; done",
+            ),
+        ),
+        (3, format!("mv {home} /opt/")),
+        (4, format!("mkdir /opt && cp -a {copied}")),
+        (
+            5,
+            format!("tar -C {home} -cf /java.tar bin && touch {home}/lib/security/more"),
+        ),
+    ] {
+        let text = format!("{base}FROM java\nRUN {script}\n");
+        world.write("context/Dockerfile", &text);
+        for native in [false, true] {
+            let mode = if native { "native" } else { "auto" };
+            let list = |name: &str, flag: &str| {
+                world.ok(
+                    &format!("--snapshotter {mode} build -q --no-cache {flag} -t {name} context")
+                        .replace("  ", " "),
+                );
+                world.ok(&format!("--snapshotter {mode} ls -R {name} /"))
+            };
+            let with = list("with", "--host-ca=authority.pem");
+            assert_eq!(with, list("without", ""), "{number} {mode}");
+            assert!(!with.contains("jssecacerts"), "{number} {mode}: {with}");
+            let changed = world.ok("diff with without");
+            assert!(
+                !changed.contains("jvm") && !changed.contains("/opt"),
+                "{number} {mode}: {changed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_java_that_the_step_installs_lacks_is_told() {
+    let Some(world) = World::new() else { return };
+    world.write("authority.pem", AUTHORITY);
+    world.write(
+        "context/Dockerfile",
+        "FROM busybox\nRUN echo 'javax.net.ssl.SSLHandshakeException: PKIX path building failed' >&2; exit 1\n",
+    );
+    let told = world.fails("build --host-ca=authority.pem context", 1);
+    assert!(told.contains("hint: Java reads what `--host-ca` lends"), "{told}");
+    let told = world.fails("build context", 1);
+    assert!(told.contains("`--host-ca` lets it trust"), "{told}");
+}
+
+#[test]
+fn a_server_that_is_not_reached_is_told_and_the_next_build_goes_on() {
+    let Some(world) = World::new() else { return };
+    let text = "FROM busybox\nRUN --mount=type=cache,id=registry,target=/c echo first >>/c/log\n\
+                RUN --mount=type=cache,id=registry,target=/c echo second >>/c/log; [ -e /c/there ] || \
+                wget -q http://registry.invalid/package\nRUN --mount=type=cache,id=registry,target=/c cat /c/log >/log\n";
+    world.write("context/Dockerfile", text);
+    let told = world.distil(["build", "--progress=plain", "context"]);
+    assert_eq!(told.code, 1, "{told:?}");
+    assert!(
+        told.stderr.contains("hint: the step did not reach a server"),
+        "{}",
+        told.stderr
+    );
+    assert!(told.stderr.contains(">>> RUN --mount"), "{}", told.stderr);
+    world.write(
+        "other/Dockerfile",
+        "FROM busybox\nRUN --mount=type=cache,id=registry,target=/c touch /c/there\n",
+    );
+    world.ok("build -q other");
+    let told = world.distil(["build", "--progress=plain", "-t", "app", "context"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert_eq!(told.stderr.matches(" CACHED\n").count(), 2, "{}", told.stderr);
+    assert_eq!(world.ok("run app cat /log"), "first\nsecond\nsecond\n");
+}
+
+#[test]
 fn an_agent_is_a_socket_of_the_step() {
     let Some(world) = World::new() else { return };
     let text = "FROM busybox\nRUN --mount=type=ssh,required=true,uid=5,gid=6,mode=0620 \

@@ -279,6 +279,16 @@ impl Op for ExecOp {
         let mut mounts = self.mounts(&inputs, &caches, &mut actives, &mut outputs)?;
         let lent = self.lend(&inputs)?;
         mounts.further.extend(lent.mounts);
+        let authorities = self.environment.ephemeral.host_ca.as_ref();
+        let authorities = authorities.filter(|_| !lent.truststores.is_empty());
+        if let Some(authorities) = authorities {
+            let layer = match mounts.root {
+                Root::Active(at) => actives.writable.get(at),
+                Root::ReadOnly(_) => None,
+            };
+            let further = host_ca::place(authorities, &lent.truststores, layer)?;
+            mounts.further.extend(further);
+        }
         let mut spec = self.spec(mounts, &actives)?;
         spec.env.extend(lent.variables);
         let ran = self.run(ctx, &spec);
@@ -295,8 +305,8 @@ impl Op for ExecOp {
             let Some((output, _)) = outputs.iter().find(|(_, index)| *index == at) else {
                 continue;
             };
-            if let (true, Some(authorities)) = (lent.has_truststore, &self.environment.ephemeral.host_ca) {
-                host_ca::scrub(authorities, &active)?;
+            if let Some(authorities) = authorities {
+                host_ca::scrub(authorities, &lent.truststores, &active)?;
             }
             let mut layers = active.lower().to_vec();
             layers.push(

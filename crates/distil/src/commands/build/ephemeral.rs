@@ -11,6 +11,7 @@ use distil_dockerfile::csv;
 use distil_engine::{Ephemeral, HostCa, Secret};
 use distil_fetch::TrustRoots;
 
+use super::network::Trouble;
 use crate::error::{CliError, chain};
 use crate::session::Session;
 
@@ -90,11 +91,13 @@ impl Sources {
         })
     }
 
-    /// The error with a way out, for a step that did not know a certificate authority and was lent none.
-    pub(crate) fn hint_of_failure(&self, error: CliError, distrustful: bool) -> CliError {
-        match distrustful && self.host_ca == HostCaKey::Switch(false) {
-            true => error.hint(super::trust::HINT),
-            false => error,
+    /// The error with a way out, for a step that did not reach a server, or that did not know a certificate
+    /// authority and was lent none.
+    pub(super) fn hint_of_failure(&self, error: CliError, trouble: Option<Trouble>) -> CliError {
+        let lent = self.host_ca != HostCaKey::Switch(false);
+        match trouble.and_then(|trouble| trouble.hint(lent)) {
+            Some(hint) => error.hint(hint),
+            None => error,
         }
     }
 

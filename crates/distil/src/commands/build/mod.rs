@@ -5,13 +5,13 @@ mod checks;
 mod ephemeral;
 mod failure_shell;
 mod gates;
+mod network;
 mod outline;
 mod output;
 pub(crate) mod preflight;
 pub(crate) mod report;
 pub(crate) mod request;
 mod targets;
-mod trust;
 mod write;
 
 use std::fmt::Write as _;
@@ -256,7 +256,7 @@ pub(crate) fn build(session: &Session, args: &BuildArgs) -> Result<(), CliError>
             recorder.finish();
             tell_steps(session, &recorder);
             let error = report::failure(&request.build.dockerfile, &failure, &recorder);
-            Err(ephemeral.hint_of_failure(error, recorder.is_distrustful(&failure)))
+            Err(ephemeral.hint_of_failure(error, recorder.trouble(&failure)))
         }
         Ok(result) if first_look && !is_known(&engine, &outputs, &preflight, &result)? => {
             drop(engine);

@@ -14,6 +14,7 @@ use distil_engine::{BuildError, DockerfileText, Failure};
 use distil_oci::Digest;
 
 use super::ProgressForm;
+use super::network::{self, Trouble};
 use crate::error::{CliError, chain};
 use crate::progress::Display;
 
@@ -207,11 +208,16 @@ impl Recorder {
         Some((step.name.clone(), lines))
     }
 
-    /// Whether the step that failed says that a server's certificate is of an unknown authority.
-    pub(super) fn is_distrustful(&self, failure: &Failure) -> bool {
+    /// What the network has to do with the failure, as far as the step's output and exit code say.
+    pub(super) fn trouble(&self, failure: &Failure) -> Option<Trouble> {
         let steps = lock(&self.steps);
-        let step = failure.error.vertex().and_then(|vertex| steps.get(&vertex));
-        step.is_some_and(|step| step.log.iter().any(|line| super::trust::is_distrust(line)))
+        let step = failure.error.vertex().and_then(|vertex| steps.get(&vertex))?;
+        let said = step.log.iter().filter_map(|line| network::of_line(line)).max();
+        said.or_else(|| {
+            let text = chain(failure);
+            let (_, code) = text.rsplit_once("exit code: ")?;
+            network::of_code(&step.name, code.trim().parse().ok()?)
+        })
     }
 
     fn record(&self, event: &ProgressEvent) {

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use distil_rootfs::{Tree, scan_layers};
+use distil_rootfs::{MkfileSpec, RmSpec, Tree, Upper, scan_layers};
 use distil_sandbox::{MountSource, ProcessMount};
 use distil_snapshot::ActiveSnapshot;
 use distil_solver::OpError;
@@ -48,8 +49,8 @@ pub(super) struct Lent {
     pub(super) mounts: Vec<ProcessMount>,
     /// `NAME=value`.
     pub(super) variables: Vec<OsString>,
-    /// A truststore lies in a directory of the image, from where it may be copied.
-    pub(super) has_truststore: bool,
+    /// Truststores in directories of the image; each has the bytes of [`Forms::keystore`].
+    pub(super) truststores: Vec<PathBuf>,
 }
 
 impl ExecOp {
@@ -76,10 +77,7 @@ impl ExecOp {
                 lent.variables.push(pair.into());
             }
         }
-        lent.has_truststore = !homes.is_empty();
-        for home in homes {
-            lent.mounts.push(file(home.join(JSSE), &forms.keystore));
-        }
+        lent.truststores = homes.into_iter().map(|home| home.join(JSSE)).collect();
         Ok(lent)
     }
 
@@ -91,21 +89,86 @@ impl ExecOp {
     }
 }
 
-/// Takes away what a process copied of a truststore that it was lent, as in `cp -a $JAVA_HOME /opt`: regular files
+/// Puts truststores where Java looks for them: as files of the new layer, which [`scrub`] takes away, for a file that is
+/// mounted there could not be deleted with its Java. In a root that is not written they are mounted.
+pub(super) fn place(
+    authorities: &HostCa,
+    truststores: &[PathBuf],
+    layer: Option<&ActiveSnapshot>,
+) -> Result<Vec<ProcessMount>, OpError> {
+    let forms = authorities.forms().map_err(OpError::failed)?;
+    let Some(layer) = layer else {
+        let mounts = truststores.iter().map(|path| file(path.clone(), &forms.keystore));
+        return Ok(mounts.collect());
+    };
+    let upper = layer.view().map_err(OpError::failed)?;
+    for path in truststores {
+        let spec = MkfileSpec {
+            path: path.clone(),
+            mode: 0o444,
+            data: forms.keystore.clone(),
+            owner: None,
+            timestamp: None,
+        };
+        upper.mkfile(&spec).map_err(OpError::failed)?;
+    }
+    Ok(Vec::new())
+}
+
+/// Takes the truststores away again, and what the process copied of them, as in `cp -a $JAVA_HOME /opt`: regular files
 /// of a new layer that are the keystore of `authorities`.
-pub(super) fn scrub(authorities: &HostCa, layer: &ActiveSnapshot) -> Result<(), OpError> {
+pub(super) fn scrub(
+    authorities: &HostCa,
+    truststores: &[PathBuf],
+    layer: &ActiveSnapshot,
+) -> Result<(), OpError> {
     let forms = authorities.forms().map_err(OpError::failed)?;
     let folder = layer.written_dir();
     let scanned = scan_layers(&[&folder], 0).map_err(OpError::failed)?;
+    let upper = layer.written().map_err(OpError::failed)?;
     for directory in scanned.iter().flatten() {
         for entry in &directory.entries {
+            let path = directory.path.join(&entry.name);
             let fits = entry.node.kind.is_file() && entry.node.size == forms.keystore.len() as u64;
-            let below = directory.path.strip_prefix("/").unwrap_or(&directory.path);
-            let path = folder.join(below).join(&entry.name);
-            if fits && std::fs::read(&path).is_ok_and(|bytes| bytes == forms.keystore) {
-                std::fs::remove_file(&path).map_err(OpError::failed)?;
+            if fits && has(&upper, &path, &forms.keystore) {
+                remove(&upper, &path)?;
+                if truststores.contains(&path) {
+                    remove_emptied(&upper, &path)?;
+                }
             }
         }
+    }
+    Ok(())
+}
+
+fn has(tree: &dyn Tree, path: &Path, content: &[u8]) -> bool {
+    let mut bytes = Vec::with_capacity(content.len());
+    let read = tree.open(path).ok().map(|mut file| file.read_to_end(&mut bytes));
+    matches!(read, Some(Ok(_))) && bytes == content
+}
+
+fn remove(upper: &Upper, path: &Path) -> Result<(), OpError> {
+    let Some(path) = path.to_str() else {
+        return Err(OpError::failed(format!("`{}` is no UTF-8", path.display())));
+    };
+    let spec = RmSpec {
+        path: path.to_owned(),
+        allow_not_found: true,
+        allow_wildcard: false,
+    };
+    upper.rm(&spec).map_err(OpError::failed)
+}
+
+/// Removes the directories that a package manager could not remove with their package, for a truststore was left in
+/// them.
+fn remove_emptied(upper: &Upper, truststore: &Path) -> Result<(), OpError> {
+    for directory in truststore.ancestors().skip(1) {
+        let is_empty = upper.read_dir(directory).is_ok_and(|entries| entries.is_empty());
+        // `/usr/lib/jvm` may belong to the package too, `/usr/lib` and `/opt/java` do not.
+        if !is_empty || directory.components().count() <= 3 {
+            break;
+        }
+        remove(upper, directory)?;
     }
     Ok(())
 }
