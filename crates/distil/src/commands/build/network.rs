@@ -80,6 +80,7 @@ const UNREACHABLE: &[&str] = &[
     "failed to connect to",
     // apt
     "temporary failure resolving",
+    "could not resolve '",
     "cannot initiate the connection to",
     "unable to connect to",
     // wget
@@ -210,6 +211,10 @@ mod tests {
                 true,
             ),
             ("wget: unable to resolve host address ‘x.invalid’", true),
+            (
+                "W: Failed to fetch https://x.invalid/a  Could not resolve 'x.invalid'",
+                true,
+            ),
             ("wget: bad address 'x.invalid'", true),
             (
                 "npm ERR! request to https://x.invalid/a failed, reason: getaddrinfo ENOTFOUND x.invalid",
