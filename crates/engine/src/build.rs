@@ -227,6 +227,7 @@ impl Engine {
             host: self.config.host.clone(),
             ephemeral: request.ephemeral.clone(),
             resolv_conf: self.config.resolv_conf.clone(),
+            epoch: conversion.epoch,
             now: self.config.now,
             failure_shell: request.failure_shell.clone(),
             graph: Arc::clone(&definition),

@@ -139,6 +139,15 @@ impl<W: Write> TarWriter<W> {
         Ok(&mut self.out)
     }
 
+    /// Counts bytes of the current file, which the caller gives to the output itself: one that hashes.
+    pub(crate) fn count_data(&mut self, length: u64) -> io::Result<&mut W> {
+        self.missing = self.missing.checked_sub(length).ok_or_else(|| {
+            io::Error::other("file has more bytes than announced: it changed while it was read")
+        })?;
+        self.written += length;
+        Ok(&mut self.out)
+    }
+
     fn end_file(&mut self) -> io::Result<()> {
         if self.missing > 0 {
             return Err(io::Error::other(format!(
@@ -242,14 +251,10 @@ impl<W: Write> ChangeSink for TarWriter<W> {
     }
 
     fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.missing = self.missing.checked_sub(bytes.len() as u64).ok_or_else(|| {
-            io::Error::other("file has more bytes than announced: it changed while it was read")
-        })?;
         if let Some(digester) = &mut self.digester {
             digester.update(bytes);
         }
-        self.written += bytes.len() as u64;
-        self.out.write_all(bytes)
+        self.count_data(bytes.len() as u64)?.write_all(bytes)
     }
 }
 

@@ -30,8 +30,9 @@ pub mod users;
 
 pub use by_name::ByName;
 pub use copy::{
-    ChangeSink, Conflict, CopiedTree, CopyReport, CopySpec, FileMode, LayerManifest, LinkSource,
-    ManifestEntry, ManifestError, ModeError, Placed, SymbolicMode, source_selector,
+    ChangePart, ChangeSink, ChangeStream, Conflict, CopiedTree, CopyReport, CopySpec, FileMode,
+    LayerManifest, LinkSource, ManifestEntry, ManifestError, ModeError, Placed, SymbolicMode,
+    source_selector,
 };
 pub use mount::{DetachedMount, Mount, MountError, MountStrategy};
 pub use node::{FileKind, Node, Owner, Timestamp, Xattrs};

@@ -31,9 +31,12 @@ pub struct ActiveSnapshot {
 /// What is known already when a layer is committed.
 #[derive(Debug, Default)]
 pub struct CommitOptions {
-    /// The layer's tar, when a [`distil_layer::TarWriter`] was the sink of the only copy into
-    /// it: nothing is walked or hashed again then.
+    /// The layer's tar, when what alone wrote to it told everything that it wrote
+    /// ([`distil_layer::hash_told`]): nothing is walked or hashed again then.
     pub tar: Option<TarSummary>,
+    /// Times in `tar` later than this, in seconds since 1970, were cut off: it is not the layer's own, but the one
+    /// that [`Snapshotter::clamped_diff_id`] is asked for.
+    pub latest_mtime: Option<i64>,
     /// What copies recorded of the regular files, for later links to them. Only for a layer to
     /// which nothing but these copies wrote files: they are not looked at again.
     pub manifest: Option<LayerManifest>,
@@ -186,7 +189,12 @@ impl ActiveSnapshot {
     ///
     /// What is the same below is removed first, so that the layer holds changes alone.
     pub fn commit(self, options: CommitOptions) -> Result<LayerInfo, SnapshotError> {
-        let CommitOptions { tar, manifest, added } = options;
+        let CommitOptions {
+            tar,
+            latest_mtime,
+            manifest,
+            added,
+        } = options;
         remove(&self.dir.join("work"))?;
         remove(&self.dir.join("empty"))?;
         let manifest = manifest.map(Arc::new);
@@ -194,7 +202,8 @@ impl ActiveSnapshot {
         if let Some(manifest) = manifest.as_ref().filter(|_| self.extends.is_none()) {
             self.write("manifest", &manifest.encode())?;
         }
-        let (diff_id, tar_size) = tar.as_ref().map(|tar| (tar.diff_id, tar.size)).unzip();
+        let hashed = tar.as_ref().map(|tar| (tar.diff_id, tar.size));
+        let (diff_id, tar_size) = hashed.filter(|_| latest_mtime.is_none()).unzip();
         let settled = match (tar, added) {
             (Some(tar), _) => Settled {
                 size: tar.contents,
@@ -221,9 +230,16 @@ impl ActiveSnapshot {
         };
         let snapshotter = self.snapshotter.clone();
         let info = self.finish(info, &settled.links)?;
-        if let Some(manifest) = manifest {
+        match (hashed, latest_mtime) {
+            (Some((diff_id, size)), Some(latest)) => {
+                let layers = snapshotter.store().layers();
+                layers.set_clamped(info.id, latest, diff_id, size)?;
+            }
+            (Some(_), None) => {}
             // Its diff ID is mostly asked for next.
-            snapshotter.keep_manifest(info.id, manifest);
+            (None, _) => manifest
+                .into_iter()
+                .for_each(|manifest| snapshotter.keep_manifest(info.id, manifest)),
         }
         Ok(info)
     }

@@ -22,6 +22,7 @@ mod elf_file;
 mod images;
 mod inside;
 mod mounts;
+mod one_pass;
 mod origins;
 mod outputs;
 mod preflight;

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use distil_layer::{TarOptions, TarSummary, hash_told};
 use distil_llb::pb::file_action::Kind;
 use distil_llb::{OutputRef, pb};
 use distil_oci::Digest;
 use distil_rootfs::content::FileDigests;
 use distil_rootfs::{
     Conflict, CopyReport, CopySpec, FileMode, LinkSource, ListedTree, MkdirSpec, MkfileSpec, Owner, Placed,
-    RmSpec, SymbolicMode, SymlinkSpec, Timestamp, Tree, TreeError, UpperError, content,
+    RmSpec, SymbolicMode, SymlinkSpec, Timestamp, Tree, TreeError, Upper, UpperError, content,
 };
 use distil_snapshot::{ActiveSnapshot, CommitOptions};
 use distil_solver::{CacheMap, Content, Op, OpContext, OpError, Outputs, Resource, ResultHandle, Stream};
@@ -32,6 +33,8 @@ pub(super) struct FileOp {
     sources: Vec<OutputRef>,
     /// Numbers of the inputs that are Debian packages.
     packages: BTreeSet<i64>,
+    /// Its layer is one of the result's, whose diff IDs are asked for.
+    in_result: bool,
     /// What is known of the inputs while the operation is looked at and run.
     seen: Mutex<BTreeMap<usize, Seen>>,
 }
@@ -57,6 +60,7 @@ impl FileOp {
             environment,
             sources: Vec::new(),
             packages: BTreeSet::new(),
+            in_result: false,
             seen: Mutex::default(),
         }
     }
@@ -68,6 +72,11 @@ impl FileOp {
             packages,
             ..self
         }
+    }
+
+    /// Says whether its layer is one of the result's.
+    pub(super) fn in_result(self, in_result: bool) -> Self {
+        Self { in_result, ..self }
     }
 
     fn seen(&self) -> MutexGuard<'_, BTreeMap<usize, Seen>> {
@@ -167,6 +176,7 @@ impl Op for FileOp {
             reports: BTreeMap::new(),
             only_copies: true,
             unfit: false,
+            tar: None,
         };
         let outputs = run.all();
         self.seen().clear();
@@ -193,6 +203,8 @@ struct Run<'a> {
     only_copies: bool,
     /// What is copied cannot be added to the layer of an earlier run.
     unfit: bool,
+    /// The tar of the layer, where it was hashed while its files were copied.
+    tar: Option<TarSummary>,
 }
 
 impl Run<'_> {
@@ -370,6 +382,8 @@ impl Run<'_> {
         let copied = manifest.is_some();
         let options = CommitOptions {
             manifest,
+            tar: self.tar.take(),
+            latest_mtime: self.op.environment.epoch,
             ..CommitOptions::default()
         };
         let layer = active.commit(options).map_err(OpError::failed)?;
@@ -434,38 +448,59 @@ impl Run<'_> {
                 let source = self.tree(action.secondary_input, states)?;
                 let mut spec = self.copy_spec(copy)?;
                 spec.link_from = previous.cloned();
-                let input = usize::try_from(action.secondary_input).unwrap_or(usize::MAX);
-                spec.known = self.op.seen().get(&input).and_then(|seen| seen.files.clone());
-                let input = usize::try_from(action.secondary_input).ok();
-                let input = input.and_then(|at| self.inputs.get(at));
-                let name = &self.op.name;
-                let specs = match self.op.packages.contains(&action.secondary_input) {
-                    true => package_copy::through_links(upper.tree(), source.as_ref(), spec)
-                        .map_err(OpError::failed)?,
-                    false => vec![spec],
-                };
-                let report = self.reports.entry(action.secondary_input).or_default();
-                let copied = with_flag(self.ctx.cancel(), |flag| {
-                    specs.into_iter().try_for_each(|mut spec| {
-                        spec.cancel = Some(Arc::clone(flag));
-                        match upper.copy(source.as_ref(), &spec, report) {
-                            Err(UpperError::NotBelow { .. }) => {
-                                self.unfit = true;
-                                Ok(())
-                            }
-                            other => other.map_err(|error| copy_failed(input, name, error)),
-                        }
-                    })
-                });
-                self.only_copies &= !report.unpacked;
-                if let Some(text) = left_out(&std::mem::take(&mut report.left_out)) {
-                    self.ctx.log(Stream::Stderr, text.as_bytes());
-                }
-                return copied;
+                return self.copy(action.secondary_input, source.as_ref(), spec, &upper);
             }
             None => return Err(OpError::failed("a file action of an unknown kind")),
         }
         .map_err(OpError::failed)
+    }
+
+    fn copy(
+        &mut self,
+        number: i64,
+        source: &dyn Tree,
+        mut spec: CopySpec,
+        upper: &Upper,
+    ) -> Result<(), OpError> {
+        let input = usize::try_from(number).unwrap_or(usize::MAX);
+        spec.known = self.op.seen().get(&input).and_then(|seen| seen.files.clone());
+        let specs = match self.op.packages.contains(&number) {
+            true => package_copy::through_links(upper.tree(), source, spec).map_err(OpError::failed)?,
+            false => vec![spec],
+        };
+        let report = self.reports.entry(number).or_default();
+        // Of several actions none writes the layer alone.
+        let hashed = self.op.in_result && self.op.file.actions.len() == 1 && specs.len() == 1;
+        let options = TarOptions {
+            latest_mtime: self.op.environment.epoch,
+            ..TarOptions::default()
+        };
+        let copied = with_flag(self.ctx.cancel(), |flag| {
+            specs.into_iter().try_for_each(|mut spec| {
+                spec.cancel = Some(Arc::clone(flag));
+                let copied = match hashed && spec.can_be_told() {
+                    true => {
+                        let (copied, tar) =
+                            hash_told(options, |stream| upper.copy_told(source, &spec, report, stream));
+                        self.tar = tar.filter(|_| report.told);
+                        copied
+                    }
+                    false => upper.copy(source, &spec, report),
+                };
+                match copied {
+                    Err(UpperError::NotBelow { .. }) => {
+                        self.unfit = true;
+                        Ok(())
+                    }
+                    other => other.map_err(|error| copy_failed(self.inputs.get(input), &self.op.name, error)),
+                }
+            })
+        });
+        self.only_copies &= !report.unpacked;
+        if let Some(text) = left_out(&std::mem::take(&mut report.left_out)) {
+            self.ctx.log(Stream::Stderr, text.as_bytes());
+        }
+        copied
     }
 
     fn tree(&self, input: i64, states: &[State]) -> Result<Arc<dyn Tree>, OpError> {

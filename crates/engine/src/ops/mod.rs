@@ -95,6 +95,8 @@ pub(crate) struct OpEnvironment {
     pub(crate) ephemeral: Ephemeral,
     /// `/etc/resolv.conf` for RUN.
     pub(crate) resolv_conf: Vec<u8>,
+    /// The times in layers of the result are cut off here, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
+    pub(crate) epoch: Option<i64>,
     /// Time of the build.
     pub(crate) now: distil_store::Timestamp,
     /// Opens a shell where a RUN fails.
@@ -112,6 +114,7 @@ pub(crate) fn graph(
 ) -> Result<(Graph, Option<Edge>), BuildError> {
     let mut graph = Graph::new();
     let mut places: BTreeMap<distil_llb::OpDigest, VertexIndex> = BTreeMap::new();
+    let kept = names::result_steps(definition);
     let edge = |places: &BTreeMap<_, VertexIndex>, output: &OutputRef| {
         places
             .get(&output.op)
@@ -133,7 +136,14 @@ pub(crate) fn graph(
             digest: node.digest.digest(),
             name: node.display_name(),
             inputs,
-            op: op(node, &package_inputs(definition, node), environment)?,
+            op: op(
+                node,
+                Place {
+                    packages: package_inputs(definition, node),
+                    in_result: kept.contains(&node.digest),
+                },
+                environment,
+            )?,
             ignore_cache: node.metadata.ignore_cache,
         })?;
         places.insert(node.digest, index);
@@ -160,9 +170,17 @@ fn package_inputs(definition: &LoadedGraph, node: &OpNode) -> BTreeSet<i64> {
         .collect()
 }
 
+/// What the definition says of an operation.
+struct Place {
+    /// Numbers of its inputs that are Debian packages.
+    packages: BTreeSet<i64>,
+    /// Its layer is one of the result's.
+    in_result: bool,
+}
+
 fn op(
     node: &OpNode,
-    packages: &BTreeSet<i64>,
+    place: Place,
     environment: &Arc<OpEnvironment>,
 ) -> Result<Arc<dyn distil_solver::Op>, BuildError> {
     let environment = Arc::clone(environment);
@@ -179,7 +197,8 @@ fn op(
         Kind::Exec(exec) => Arc::new(exec::ExecOp::new(exec.clone(), key, environment, node)?),
         Kind::File(file) => Arc::new(
             file::FileOp::new(file.clone(), node.display_name(), key, environment)
-                .reading(node.inputs.clone(), packages.clone()),
+                .reading(node.inputs.clone(), place.packages)
+                .in_result(place.in_result),
         ),
         Kind::Closure(closure) => Arc::new(closure::ClosureOp::new(
             closure.clone(),

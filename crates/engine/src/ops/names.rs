@@ -1,6 +1,6 @@
 //! Which steps made the layers of a result.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use distil_llb::pb::op::Kind;
 use distil_llb::{LoadedGraph, OpDigest, OpNode, OutputRef, pb};
@@ -21,6 +21,25 @@ pub(crate) fn step_names(definition: &LoadedGraph) -> Vec<String> {
         next = input(node, base);
     }
     names
+}
+
+/// The operations that make layers of the result.
+pub(crate) fn result_steps(definition: &LoadedGraph) -> HashSet<OpDigest> {
+    let mut steps = HashSet::new();
+    let mut waiting: Vec<OpDigest> = definition.result.iter().map(|result| result.op).collect();
+    while let Some(node) = waiting.pop().and_then(|op| definition.get(op)) {
+        if !steps.insert(node.digest) {
+            continue;
+        }
+        match &node.kind {
+            Kind::Merge(_) => waiting.extend(node.inputs.iter().map(|input| input.op)),
+            kind => {
+                let base = base_of(kind, node.inputs.len());
+                waiting.extend(base.and_then(|base| input(node, base)).map(|input| input.op));
+            }
+        }
+    }
+    steps
 }
 
 fn input(node: &OpNode, index: i64) -> Option<&OutputRef> {

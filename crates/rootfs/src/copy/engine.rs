@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::source::resolve_wildcards;
-use super::{Conflict, CopiedTree, CopyReport, CopySpec, ManifestEntry, Placed};
+use super::told::{Listener, Way};
+use super::{ChangePart, ChangeStream, Conflict, CopiedTree, CopyReport, CopySpec, ManifestEntry, Placed};
 use crate::by_name::{ByName, Found};
 use crate::ignore::{MatchInfo, PatternMatcher};
-use crate::node::{Node, Owner, Timestamp};
+use crate::node::{Node, Owner};
 use crate::pool::{self, Queue};
 use crate::tree::{Dir, Entry, Tree, TreeError, clean_absolute};
-use crate::upper::{Metadata, ParentTimes, Upper, UpperError, WriteDir};
+use crate::upper::{ParentTimes, Upper, UpperError, WriteDir};
 
 /// Files of one directory that one job copies.
 const CHUNK: usize = 128;
@@ -33,6 +34,8 @@ pub(super) struct Engine<'a> {
     pub(super) inodes: Mutex<HashMap<(u64, u64), PathBuf>>,
     pub(super) no_reflink: AtomicBool,
     totals: Mutex<Totals>,
+    /// Who is told what is written.
+    pub(super) listener: Option<Listener<'a>>,
 }
 
 /// What happened so far.
@@ -73,28 +76,47 @@ pub(super) struct Batch<'a> {
     pub(super) manifest: Found<ManifestEntry>,
     /// See [`Totals::unlisted`].
     pub(super) unlisted: Vec<PathBuf>,
+    /// What of the stream these files are.
+    pub(super) part: Option<Box<dyn ChangePart>>,
 }
 
 /// A source directory that is being copied.
-struct DirCopy {
-    source: Box<dyn Dir>,
-    parent: Option<Arc<DirCopy>>,
+pub(super) struct DirCopy {
+    pub(super) source: Box<dyn Dir>,
+    pub(super) parent: Option<Arc<DirCopy>>,
     name: OsString,
     /// Path below the top of the copy, which patterns see.
     relative: Vec<u8>,
     include: MatchInfo,
     exclude: MatchInfo,
     /// Chosen by the patterns itself, and not only for something in it.
-    selected: bool,
-    target: Mutex<Option<Target>>,
+    pub(super) selected: bool,
+    pub(super) target: Mutex<Option<Target>>,
     /// Jobs that still work in it.
-    pending: AtomicUsize,
+    pub(super) pending: AtomicUsize,
+}
+
+impl DirCopy {
+    /// The directory `name` in `parent`, all of which is copied.
+    pub(super) fn below(parent: &Arc<DirCopy>, name: OsString) -> Result<DirCopy, TreeError> {
+        Ok(DirCopy {
+            source: parent.source.open_dir(&name)?,
+            relative: join(&parent.relative, &name),
+            parent: Some(Arc::clone(parent)),
+            name,
+            include: MatchInfo::default(),
+            exclude: MatchInfo::default(),
+            selected: true,
+            target: Mutex::new(None),
+            pending: AtomicUsize::new(0),
+        })
+    }
 }
 
 #[derive(Clone)]
-struct Target {
-    dir: Arc<WriteDir>,
-    created: bool,
+pub(super) struct Target {
+    pub(super) dir: Arc<WriteDir>,
+    pub(super) created: bool,
 }
 
 enum Job {
@@ -121,17 +143,19 @@ pub(super) fn below_root(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Copies from `source` into `upper`; see [`Upper::copy`].
+/// Copies from `source` into `upper`; see [`Upper::copy`] and [`Upper::copy_told`].
 pub(crate) fn copy(
     upper: &Upper,
     source: &dyn Tree,
     spec: &CopySpec,
     report: &mut CopyReport,
+    stream: Option<&dyn ChangeStream>,
 ) -> Result<(), UpperError> {
+    report.told = false;
     if !spec.create_destination_path {
         let path = upper.tree().resolve(Path::new(&spec.destination))?;
         let parent = path.parent().unwrap_or(&path).to_owned();
@@ -149,11 +173,13 @@ pub(crate) fn copy(
             source_path: spec.source.clone(),
         });
     }
+    let stream = stream.filter(|_| sources.len() == 1 && spec.can_be_told());
     for path in sources {
         if spec.attempt_unpack && crate::archive::unpack_path(upper, source, &path, spec, report)? {
             continue;
         }
-        let engine = Engine::new(upper, source, spec)?;
+        let mut engine = Engine::new(upper, source, spec)?;
+        engine.listener = stream.map(Listener::new);
         report.placed.push(engine.copy_path(&path)?);
         engine.report(report);
     }
@@ -176,16 +202,20 @@ impl<'a> Engine<'a> {
             inodes: Mutex::default(),
             no_reflink: AtomicBool::new(false),
             totals: Mutex::default(),
+            listener: None,
         })
     }
 
     fn report(self, report: &mut CopyReport) {
+        let told = self.listener.as_ref().is_some_and(|listener| !listener.is_lost());
         let totals = self.totals.into_inner().unwrap_or_else(PoisonError::into_inner);
         report.files += totals.files;
         report.bytes += totals.bytes;
         report.linked += totals.linked;
         let alone = report.placed.len() == 1 && totals.fresh && !totals.irregular;
         report.tree = alone.then_some(totals.tree);
+        // Without anything in them, directories on the way may go again.
+        report.told = told && totals.tree.entries > 0;
         for (dir, digests) in totals.digests {
             report.digests.extend(&dir, digests);
         }
@@ -197,7 +227,8 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn add(&self, batch: Batch<'_>, source: &Path, target: &Path) {
+    pub(super) fn add(&self, mut batch: Batch<'_>, source: &Path, target: &Path) {
+        self.end_part(&mut batch);
         let target = below_root(target).to_owned();
         let mut totals = lock(&self.totals);
         totals.files += batch.files;
@@ -213,7 +244,7 @@ impl<'a> Engine<'a> {
     }
 
     /// For files that go from the directory `source` to the directory `target`.
-    fn batch(&self, source: &Path, target: &Path) -> Batch<'_> {
+    pub(super) fn batch(&self, source: &Path, target: &Path) -> Batch<'_> {
         let known = self.spec.known.as_ref();
         let earlier = self.spec.link_from.as_ref();
         Batch {
@@ -282,17 +313,13 @@ impl<'a> Engine<'a> {
         let (parent_dir, more) = self.upper.make_dirs(parent, mode, spec.owner)?;
         created.extend(more);
 
+        let mut way = Way::new(created, times);
         if node.kind.is_dir() {
-            self.copy_top_dir(&real, &target, parent == target, parent_dir)?;
+            self.copy_top_dir(&real, &target, parent == target, parent_dir, &mut way)?;
         } else {
-            self.copy_top_file(&real, node, &parent_dir, &target)?;
+            self.copy_top_file(&real, node, &parent_dir, &target, &mut way)?;
         }
-        times.restore(self.upper, &target)?;
-        if let Some(timestamp) = spec.timestamp {
-            for dir in created.iter().rev() {
-                dir.set_mtime(timestamp)?;
-            }
-        }
+        self.finish_way(&way, &target)?;
         Ok(Placed { source: real, target })
     }
 
@@ -302,6 +329,7 @@ impl<'a> Engine<'a> {
         node: Node,
         parent: &Arc<WriteDir>,
         target: &Path,
+        way: &mut Way,
     ) -> Result<(), UpperError> {
         let (Some(from), Some(name), Some(to)) = (real.parent(), real.file_name(), target.file_name()) else {
             // Only the root has no name, and it is a directory on both sides.
@@ -315,6 +343,8 @@ impl<'a> Engine<'a> {
             node,
         };
         let mut batch = self.batch(from, parent.path());
+        self.tell_way(way, parent, None)?;
+        batch.part = self.part(&way.told);
         self.copy_entry(dir.as_ref(), &entry, parent, to, &mut batch)?;
         self.add(batch, from, parent.path());
         Ok(())
@@ -326,6 +356,7 @@ impl<'a> Engine<'a> {
         target: &Path,
         is_target: bool,
         parent: Arc<WriteDir>,
+        way: &mut Way,
     ) -> Result<(), UpperError> {
         let top = Target {
             dir: parent,
@@ -347,6 +378,13 @@ impl<'a> Engine<'a> {
             target: Mutex::new(Some(top)),
             pending: AtomicUsize::new(0),
         });
+        if self.listener.is_some() {
+            let top = lock(&dir.target).clone();
+            if let Some(top) = top {
+                self.tell_way(way, &top.dir, Some((&dir, top.created)))?;
+            }
+            return self.copy_in_order(dir, way.told.clone());
+        }
         let mut first = Vec::new();
         self.list(&dir, &mut first)?;
         pool::run(self.spec.threads, first, |job, queue| self.run(job, queue))
@@ -384,7 +422,7 @@ impl<'a> Engine<'a> {
     }
 
     /// The destination of a source directory, made now if something must go there.
-    fn target(&self, dir: &DirCopy) -> Result<Arc<WriteDir>, UpperError> {
+    pub(super) fn target(&self, dir: &DirCopy) -> Result<Arc<WriteDir>, UpperError> {
         let mut target = lock(&dir.target);
         if let Some(target) = &*target {
             return Ok(Arc::clone(&target.dir));
@@ -484,15 +522,10 @@ impl<'a> Engine<'a> {
                 verdict,
             } => {
                 let dir = Arc::new(DirCopy {
-                    source: parent.source.open_dir(&name)?,
-                    relative: join(&parent.relative, &name),
-                    parent: Some(parent),
-                    name,
                     include: verdict.include,
                     exclude: verdict.exclude,
                     selected: verdict.selected,
-                    target: Mutex::new(None),
-                    pending: AtomicUsize::new(0),
+                    ..DirCopy::below(&parent, name)?
                 });
                 if dir.selected {
                     self.target(&dir)?;
@@ -514,73 +547,6 @@ impl<'a> Engine<'a> {
                 self.done(&dir)
             }
         }
-    }
-
-    /// One job in `dir` is done.
-    fn done(&self, dir: &Arc<DirCopy>) -> Result<(), UpperError> {
-        if dir.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.finish(dir)?;
-        }
-        Ok(())
-    }
-
-    /// Everything in `dir` is done: its own metadata comes last.
-    fn finish(&self, dir: &Arc<DirCopy>) -> Result<(), UpperError> {
-        let mut done = Arc::clone(dir);
-        loop {
-            let target = lock(&done.target).clone();
-            if let Some(target) = target {
-                self.finish_target(&done, &target)?;
-            }
-            match &done.parent {
-                Some(parent) if parent.pending.fetch_sub(1, Ordering::AcqRel) == 1 => {
-                    let parent = Arc::clone(parent);
-                    done = parent;
-                }
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    fn finish_target(&self, dir: &DirCopy, target: &Target) -> Result<(), UpperError> {
-        let node = dir.source.node();
-        let mtime = self.spec.timestamp.unwrap_or(node.mtime);
-        if dir.parent.is_none() && !target.created {
-            // The top of the copy keeps what it was; only its time is the source's.
-            return target.dir.set_mtime(mtime);
-        }
-        if self.adds() && !target.created {
-            return self.finish_found(dir, target, mtime);
-        }
-        if !dir.selected && !target.created {
-            // There for something in it: takes the source's mode, keeps its owner.
-            target.dir.set_own_mode(node.mode)?;
-            return target.dir.restore_mtime();
-        }
-        target.dir.set_own_xattrs(&dir.source.own_xattrs()?)?;
-        target.dir.set_own_metadata(&self.dir_metadata(&node))
-    }
-
-    fn dir_metadata(&self, node: &Node) -> Metadata {
-        Metadata {
-            owner: self.owner(node),
-            mode: Some(self.spec.mode.apply(node.mode, true)),
-            mtime: Some(self.spec.timestamp.unwrap_or(node.mtime)),
-        }
-    }
-
-    /// A directory that a copy like this one made in the earlier layer: it is as if this one had made it.
-    fn finish_found(&self, dir: &DirCopy, target: &Target, mtime: Timestamp) -> Result<(), UpperError> {
-        let wanted = self.dir_metadata(&dir.source.node());
-        let (found, xattrs) = target.dir.in_lower_layers()?;
-        if xattrs != dir.source.own_xattrs()? {
-            let path = target.dir.path().to_owned();
-            return Err(UpperError::NotBelow { path });
-        }
-        if (found.owner(), Some(found.mode), Some(found.mtime)) == (wanted.owner, wanted.mode, wanted.mtime) {
-            return target.dir.date_if_written(mtime);
-        }
-        target.dir.set_own_metadata(&wanted)
     }
 }
 

@@ -1,21 +1,22 @@
 //! Copying one file.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::sync::PoisonError;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::{Arc, PoisonError, mpsc};
 
 use rustix::fs::{AtFlags, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::engine::{Batch, Engine, below_root};
-use super::{Conflict, LinkSource, ManifestEntry};
+use super::told::layer_node;
+use super::{ChangePart, Conflict, LinkSource, ManifestEntry};
 use crate::content::{SMALL_FILE, header};
 use crate::node::{FileKind, Node, Xattrs};
 use crate::sys;
@@ -49,6 +50,11 @@ impl Place<'_> {
         TreeError::io(action, &self.dir.path().join(&self.entry.name), err).into()
     }
 
+    /// Path in the layer.
+    fn path(&self) -> PathBuf {
+        self.target.path().join(self.name)
+    }
+
     fn target_error(&self, action: &'static str, err: impl Into<std::io::Error>) -> UpperError {
         self.target.error(action, self.name, err)
     }
@@ -66,11 +72,15 @@ impl Engine<'_> {
     ) -> Result<(), UpperError> {
         // The earlier layer has a file there, and nothing else wrote to this one.
         let is_listed = self.adds() && batch.earlier.is_some_and(|earlier| earlier.get(name).is_some());
-        if !is_listed
-            && !target.is_fresh()
-            && let Some(existing) = target.existing(name)?
-            && existing.node.kind.is_dir()
-        {
+        let existing = match is_listed || target.is_fresh() {
+            true => None,
+            false => target.existing(name)?,
+        };
+        if existing.is_some() {
+            // It may be equal, and then it is not in the layer.
+            self.lose_listener();
+        }
+        if existing.is_some_and(|existing| existing.node.kind.is_dir()) {
             if self.adds() {
                 return Err(target.not_below(name));
             }
@@ -130,12 +140,15 @@ impl Engine<'_> {
         rustix::fs::symlinkat(&link, &*fd, place.name)
             .map_err(|err| place.target_error("create link", err))?;
         place.target.set_metadata(place.name, &meta)?;
-        place.target.set_xattrs(place.name, &xattrs)
+        place.target.set_xattrs(place.name, &xattrs)?;
+        self.tell_link(batch, &place.path(), &meta, (&link, &xattrs));
+        Ok(())
     }
 
     /// Notes what a later copy cannot leave to this layer.
     fn irregular(&self, place: &Place<'_>, batch: &mut Batch<'_>) -> Result<(), UpperError> {
         batch.irregular = true;
+        self.lose_listener();
         match self.adds() {
             true => Err(place.target.not_below(place.name)),
             false => Ok(()),
@@ -214,9 +227,9 @@ impl Engine<'_> {
                 meta = self.metadata(&node);
                 let name = place.entry.name.clone();
                 let entry = &Entry { name, node };
-                self.copy_contents(&Place { entry, ..*place }, &meta)?
+                self.copy_contents(&Place { entry, ..*place }, &meta, batch)?
             }
-            None => self.copy_contents(place, &meta)?,
+            None => self.copy_contents(place, &meta, batch)?,
         };
         batch.files += 1;
         batch.bytes += node.size;
@@ -335,7 +348,12 @@ impl Engine<'_> {
     }
 
     /// Writes a new file and gives the content digest of its source.
-    fn copy_contents(&self, place: &Place<'_>, meta: &Metadata) -> Result<[u8; 32], UpperError> {
+    fn copy_contents(
+        &self,
+        place: &Place<'_>,
+        meta: &Metadata,
+        batch: &mut Batch<'_>,
+    ) -> Result<[u8; 32], UpperError> {
         let (mut from, xattrs, mut hash) = self.open_source(place)?;
         let fd = place.target.clear_slot(place.name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -343,13 +361,26 @@ impl Engine<'_> {
         let to = rustix::fs::openat(&*fd, place.name, flags, mode)
             .map_err(|err| place.target_error("create", err))?;
         let mut to = File::from(to);
+        if batch.part.is_some() && !self.is_bare(batch, &to, &xattrs) {
+            self.lose_listener();
+        }
         let size = place.entry.node.size;
-        let read = if size > SMALL_FILE {
-            self.copy_large(place, &mut from, &mut to, &mut hash)?
-        } else {
-            copy_small(place, &mut from, &mut to, &mut hash)?
+        let announce = |part: &mut dyn ChangePart| {
+            let node = layer_node(FileKind::File, size, meta);
+            part.entry(below_root(&place.path()), &node, None, &Xattrs::new())
         };
-        self.check_size(place, read)?;
+        if size > SMALL_FILE {
+            self.tell(batch, announce);
+            let read = self.copy_large(place, &mut from, &mut to, (&mut hash, batch))?;
+            self.check_size(place, read)?;
+        } else {
+            let read = copy_small(place, &mut from, &mut to, &mut hash)?;
+            self.check_size(place, read as u64)?;
+            self.tell(batch, |part| {
+                announce(part)?;
+                BUFFER.with_borrow(|buffer| part.data(&buffer[..read]))
+            });
+        }
         for (attr, value) in xattrs.iter().filter(|(attr, _)| {
             // After chown, which would drop it.
             is_portable(attr) && attr != "security.capability"
@@ -391,79 +422,103 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Reads once; another thread hashes while this one writes.
+    /// Reads once; other threads hash while this one writes.
     fn copy_large(
         &self,
         place: &Place<'_>,
         from: &mut File,
         to: &mut File,
-        hash: &mut Sha256,
+        (hash, batch): (&mut Sha256, &mut Batch<'_>),
     ) -> Result<u64, UpperError> {
         if place.entry.node.size >= REFLINK && !self.no_reflink.load(Ordering::Relaxed) {
             if rustix::fs::ioctl_ficlone(&*to, &*from).is_ok() {
-                return self.hash_clone(place, to, hash);
+                // The clone is read, not the source: what was copied counts.
+                let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(to));
+                let mut clone = File::open(path).map_err(|err| place.target_error("read", err))?;
+                return self.pass_on(place, &mut clone, (hash, batch), |_| Ok(()));
             }
             self.no_reflink.store(true, Ordering::Relaxed);
         }
-        let (send, receive) = mpsc::sync_channel::<Vec<u8>>(AHEAD);
-        let (give_back, take_back) = mpsc::channel::<Vec<u8>>();
+        self.pass_on(place, from, (hash, batch), |piece| {
+            to.write_all(piece)
+                .map_err(|err| place.target_error("write", err))
+        })
+    }
+
+    /// Reads a file, and gives every piece of it to `write`, to the content digest and to who listens.
+    fn pass_on(
+        &self,
+        place: &Place<'_>,
+        from: &mut File,
+        (hash, batch): (&mut Sha256, &mut Batch<'_>),
+        mut write: impl FnMut(&[u8]) -> Result<(), UpperError>,
+    ) -> Result<u64, UpperError> {
+        let (send, receive) = mpsc::sync_channel::<Arc<Vec<u8>>>(AHEAD);
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 while let Ok(piece) = receive.recv() {
-                    hash.update(&piece);
-                    // The reader may have stopped; then nobody needs it.
-                    let _ = give_back.send(piece);
+                    hash.update(piece.as_slice());
                 }
             });
             // Dropped with this closure: that ends the hasher, on errors too.
             let send = send;
+            let mut pieces = Pieces::default();
             let mut total = 0u64;
             loop {
                 self.check()?;
-                let mut piece = take_back.try_recv().unwrap_or_default();
-                piece.resize(PIECE, 0);
-                let read = from
-                    .read(&mut piece)
-                    .map_err(|err| place.source_error("read", err))?;
+                let mut piece = pieces.take();
+                let read = match Arc::get_mut(&mut piece) {
+                    Some(piece) => {
+                        piece.resize(PIECE, 0);
+                        let read = from.read(piece).map_err(|err| place.source_error("read", err))?;
+                        piece.truncate(read);
+                        read
+                    }
+                    // It was just taken.
+                    None => 0,
+                };
                 if read == 0 {
                     return Ok(total);
                 }
                 total += read as u64;
-                piece.truncate(read);
-                to.write_all(&piece)
-                    .map_err(|err| place.target_error("write", err))?;
+                write(&piece)?;
+                self.tell(batch, |part| part.shared_data(Arc::clone(&piece)));
                 // The hasher lives until `send` is dropped.
-                let _ = send.send(piece);
+                let _ = send.send(Arc::clone(&piece));
+                pieces.give_back(piece);
             }
         })
     }
+}
 
-    /// Hashes the clone, not the source: what was copied counts.
-    fn hash_clone(&self, place: &Place<'_>, to: &File, hash: &mut Sha256) -> Result<u64, UpperError> {
-        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(to));
-        let mut clone = File::open(path).map_err(|err| place.target_error("read", err))?;
-        let mut buffer = vec![0; PIECE];
-        let mut total = 0;
-        loop {
-            self.check()?;
-            let read = clone
-                .read(&mut buffer)
-                .map_err(|err| place.target_error("read", err))?;
-            if read == 0 {
-                return Ok(total);
-            }
-            hash.update(&buffer[..read]);
-            total += read as u64;
+/// Pieces of a file that others may still read, the oldest first.
+#[derive(Default)]
+struct Pieces(VecDeque<Arc<Vec<u8>>>);
+
+impl Pieces {
+    /// A piece that nobody else has.
+    fn take(&mut self) -> Arc<Vec<u8>> {
+        if let Some(oldest) = self.0.front_mut()
+            && Arc::get_mut(oldest).is_some()
+            && let Some(piece) = self.0.pop_front()
+        {
+            return piece;
         }
+        Arc::new(Vec::new())
+    }
+
+    fn give_back(&mut self, piece: Arc<Vec<u8>>) {
+        self.0.push_back(piece);
     }
 }
 
+/// Copies what fits into the thread's buffer, where the bytes stay; gives their number.
 fn copy_small(
     place: &Place<'_>,
     from: &mut File,
     to: &mut File,
     hash: &mut Sha256,
-) -> Result<u64, UpperError> {
+) -> Result<usize, UpperError> {
     BUFFER.with_borrow_mut(|buffer| {
         let limit = SMALL_FILE as usize + 1;
         buffer.resize(limit, 0);
@@ -481,7 +536,7 @@ fn copy_small(
         hash.update(&buffer[..filled]);
         to.write_all(&buffer[..filled])
             .map_err(|err| place.target_error("write", err))?;
-        Ok(filled as u64)
+        Ok(filled)
     })
 }
 

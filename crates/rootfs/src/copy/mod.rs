@@ -2,12 +2,14 @@
 
 mod engine;
 mod file;
+mod finish;
 mod manifest;
 mod mode;
 mod sink;
 mod source;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use std::sync::atomic::AtomicBool;
 
 pub use manifest::{LayerManifest, ManifestEntry, ManifestError};
 pub use mode::{FileMode, ModeError, SymbolicMode};
-pub use sink::ChangeSink;
+pub use sink::{ChangePart, ChangeSink, ChangeStream};
 
 use crate::content::{FileDigests, SelectorPath};
 use crate::ignore::contains_wildcards;
@@ -160,6 +162,9 @@ pub struct CopyReport {
     /// Device nodes of archives that were not made, since a user namespace refuses them: paths in the
     /// destination.
     pub left_out: Vec<PathBuf>,
+    /// The last copy told a [`ChangeStream`] everything that it wrote; with nothing else in it, the layer is what
+    /// was told.
+    pub told: bool,
     /// Where each path went that was copied, in that order. What is below a directory went to the same place
     /// below its target, as far as patterns chose it.
     pub placed: Vec<Placed>,

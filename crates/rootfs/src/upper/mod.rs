@@ -16,7 +16,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::copy::{CopyReport, CopySpec, resolve_wildcards};
+use crate::copy::{ChangeStream, CopyReport, CopySpec, resolve_wildcards};
 use crate::node::{Owner, Xattrs};
 use crate::ownership::{NativeOwnership, Ownership};
 use crate::sys;
@@ -390,7 +390,26 @@ impl Upper {
         spec: &CopySpec,
         report: &mut CopyReport,
     ) -> Result<(), UpperError> {
-        crate::copy::copy(self, source, spec, report)
+        crate::copy::copy(self, source, spec, report, None)
+    }
+
+    /// [`Upper::copy`] that tells `stream` what it writes, each byte as it is copied. [`CopyReport::told`] says
+    /// whether it could tell everything; where it could not, the stream is given up and the copy is the same.
+    ///
+    /// It can for one source path without patterns, where nothing of what is copied was there before, and nothing
+    /// of it is a device, pipe or socket, has several names or extended attributes, or comes from an earlier
+    /// layer. The directories above are told too: the layer must be empty before.
+    ///
+    /// # Errors
+    /// Those of the copy; telling fails none.
+    pub fn copy_told(
+        &self,
+        source: &dyn Tree,
+        spec: &CopySpec,
+        report: &mut CopyReport,
+        stream: &dyn ChangeStream,
+    ) -> Result<(), UpperError> {
+        crate::copy::copy(self, source, spec, report, Some(stream))
     }
 }
 

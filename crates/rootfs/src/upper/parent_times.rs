@@ -35,6 +35,11 @@ impl ParentTimes {
         Ok(())
     }
 
+    /// The time that a remembered directory gets back.
+    pub(crate) fn get(&self, path: &Path) -> Option<Timestamp> {
+        self.times.get(path).copied()
+    }
+
     fn add(&mut self, path: &Path, mtime: Timestamp) {
         self.times.entry(path.to_owned()).or_insert(mtime);
     }

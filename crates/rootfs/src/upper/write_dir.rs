@@ -83,6 +83,26 @@ impl WriteDir {
         }
     }
 
+    /// The directories from below the root to this one.
+    pub(crate) fn from_root(self: &Arc<Self>) -> Vec<Arc<WriteDir>> {
+        let mut dirs = Vec::new();
+        let mut dir = self;
+        while let Some((parent, _)) = &dir.parent {
+            dirs.push(Arc::clone(dir));
+            dir = parent;
+        }
+        dirs.reverse();
+        dirs
+    }
+
+    /// Metadata and attributes that the directory has in the layer, into which it is brought if need be.
+    pub(crate) fn in_layer(&self) -> Result<(Node, Xattrs), UpperError> {
+        let fd = self.ensure()?;
+        let error = |err| self.error("stat", OsStr::new(""), err);
+        let node = sys::stat_fd(&*fd).map_err(error)?;
+        Ok((node, sys::xattrs_fd(&*fd).map_err(error)?))
+    }
+
     fn upper_fd(&self) -> Option<Arc<OwnedFd>> {
         lock(&self.fd).clone()
     }

@@ -1,0 +1,162 @@
+//! The diff ID of a layer that is still being written.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use distil_oci::{DiffId, Digester};
+use distil_rootfs::{ChangePart, ChangeSink, ChangeStream, Node, Xattrs};
+
+use crate::header::BLOCK;
+use crate::writer::Counts;
+use crate::{LinkGroups, TarOptions, TarSummary, TarWriter};
+
+/// Parts that may wait to be hashed; the batch of small files that makes one is not much larger than [`CHUNK`].
+const PARTS: usize = 8;
+
+/// Pieces of one part that may wait: those of any batch, so that only large files wait for their turn.
+const PIECES: usize = 16;
+
+/// Bytes that are handed over at once.
+const CHUNK: usize = 128 << 10;
+
+/// Hashes the tar of what `tell` tells, in a thread of its own, so that the diff ID of a layer is known when the
+/// layer is written. Parts that are ahead of their turn wait in memory, a few MB at most.
+///
+/// The summary is that of [`crate::write_tree`] for the same entries; `None` when a part was given up. Hard links
+/// are not supported.
+pub fn hash_told<T>(
+    options: TarOptions,
+    tell: impl FnOnce(&dyn ChangeStream) -> T,
+) -> (T, Option<TarSummary>) {
+    let (sender, receiver) = sync_channel(PARTS);
+    std::thread::scope(|scope| {
+        let hashing = scope.spawn(move || hash(&receiver));
+        let stream = TarStream {
+            options,
+            parts: sender,
+        };
+        let result = tell(&stream);
+        // No more parts will come.
+        drop(stream);
+        (result, hashing.join().ok().flatten())
+    })
+}
+
+/// Some bytes of a part.
+enum Piece {
+    Own(Vec<u8>),
+    Shared(Arc<Vec<u8>>),
+    /// All were sent.
+    End(Counts),
+}
+
+fn hash(parts: &Receiver<Receiver<Piece>>) -> Option<TarSummary> {
+    let mut digester = Digester::new();
+    let mut total = Counts::default();
+    for part in parts {
+        // Senders that find nobody listening give up too.
+        let counts = hash_part(&part, &mut digester)?;
+        total.size += counts.size;
+        total.contents += counts.contents;
+        total.entries += counts.entries;
+    }
+    let end = [0; 2 * BLOCK];
+    digester.update(&end);
+    Some(TarSummary {
+        diff_id: DiffId(digester.finish()),
+        size: total.size + end.len() as u64,
+        contents: total.contents,
+        entries: total.entries,
+        links: LinkGroups::default(),
+    })
+}
+
+/// `None` for a part that has no end.
+fn hash_part(pieces: &Receiver<Piece>, digester: &mut Digester) -> Option<Counts> {
+    for piece in pieces {
+        match piece {
+            Piece::Own(bytes) => digester.update(&bytes),
+            Piece::Shared(bytes) => digester.update(&bytes),
+            Piece::End(counts) => return Some(counts),
+        }
+    }
+    None
+}
+
+struct TarStream {
+    options: TarOptions,
+    parts: SyncSender<Receiver<Piece>>,
+}
+
+impl ChangeStream for TarStream {
+    fn part(&self) -> Box<dyn ChangePart> {
+        let (sender, receiver) = sync_channel(PIECES);
+        // After a part was given up nobody listens, as the part itself will find.
+        let _ = self.parts.send(receiver);
+        let pieces = Pieces {
+            sender,
+            chunk: Vec::new(),
+        };
+        Box::new(TarPart(TarWriter::unhashed(pieces, self.options)))
+    }
+}
+
+/// Hands bytes over to the hashing thread.
+struct Pieces {
+    sender: SyncSender<Piece>,
+    chunk: Vec<u8>,
+}
+
+impl Pieces {
+    fn send(&self, piece: Piece) -> io::Result<()> {
+        self.sender
+            .send(piece)
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.chunk.extend_from_slice(bytes);
+        if self.chunk.len() >= CHUNK {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match std::mem::take(&mut self.chunk) {
+            chunk if chunk.is_empty() => Ok(()),
+            chunk => self.send(Piece::Own(chunk)),
+        }
+    }
+}
+
+struct TarPart(TarWriter<Pieces>);
+
+impl ChangeSink for TarPart {
+    fn entry(&mut self, path: &Path, node: &Node, link: Option<&OsStr>, xattrs: &Xattrs) -> io::Result<()> {
+        self.0.entry(path, node, link, xattrs)
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.data(bytes)
+    }
+}
+
+impl ChangePart for TarPart {
+    fn shared_data(&mut self, bytes: Arc<Vec<u8>>) -> io::Result<()> {
+        let pieces = self.0.count_data(bytes.len() as u64)?;
+        pieces.flush()?;
+        pieces.send(Piece::Shared(bytes))
+    }
+
+    fn end(self: Box<Self>) -> io::Result<()> {
+        let (mut pieces, counts) = self.0.end_part()?;
+        pieces.flush()?;
+        pieces.send(Piece::End(counts))
+    }
+}
