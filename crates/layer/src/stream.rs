@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use distil_oci::{DiffId, Digester};
 use distil_rootfs::{ChangePart, ChangeSink, ChangeStream, Node, Xattrs};
@@ -32,12 +32,14 @@ pub fn hash_told<T>(
     tell: impl FnOnce(&dyn ChangeStream) -> T,
 ) -> (T, Option<TarSummary>) {
     let (sender, receiver) = sync_channel(PARTS);
+    let spare = Arc::new(Spare::default());
+    let stream = TarStream {
+        options,
+        parts: sender,
+        spare: Arc::clone(&spare),
+    };
     std::thread::scope(|scope| {
-        let hashing = scope.spawn(move || hash(&receiver));
-        let stream = TarStream {
-            options,
-            parts: sender,
-        };
+        let hashing = scope.spawn(move || hash(&receiver, &spare));
         let result = tell(&stream);
         // No more parts will come.
         drop(stream);
@@ -53,12 +55,35 @@ enum Piece {
     End(Counts),
 }
 
-fn hash(parts: &Receiver<Receiver<Piece>>) -> Option<TarSummary> {
+/// Buffers that were hashed, to be filled again.
+#[derive(Default)]
+struct Spare(Mutex<Vec<Vec<u8>>>);
+
+impl Spare {
+    fn buffers(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Vec<u8> {
+        let found = self.buffers().pop();
+        found.unwrap_or_else(|| Vec::with_capacity(CHUNK))
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        // Of large ones few are needed again.
+        if buffer.capacity() <= 2 * CHUNK {
+            self.buffers().push(buffer);
+        }
+    }
+}
+
+fn hash(parts: &Receiver<Receiver<Piece>>, spare: &Spare) -> Option<TarSummary> {
     let mut digester = Digester::new();
     let mut total = Counts::default();
     for part in parts {
         // Senders that find nobody listening give up too.
-        let counts = hash_part(&part, &mut digester)?;
+        let counts = hash_part(&part, &mut digester, spare)?;
         total.size += counts.size;
         total.contents += counts.contents;
         total.entries += counts.entries;
@@ -75,10 +100,13 @@ fn hash(parts: &Receiver<Receiver<Piece>>) -> Option<TarSummary> {
 }
 
 /// `None` for a part that has no end.
-fn hash_part(pieces: &Receiver<Piece>, digester: &mut Digester) -> Option<Counts> {
+fn hash_part(pieces: &Receiver<Piece>, digester: &mut Digester, spare: &Spare) -> Option<Counts> {
     for piece in pieces {
         match piece {
-            Piece::Own(bytes) => digester.update(&bytes),
+            Piece::Own(bytes) => {
+                digester.update(&bytes);
+                spare.give_back(bytes);
+            }
             Piece::Shared(bytes) => digester.update(&bytes),
             Piece::End(counts) => return Some(counts),
         }
@@ -89,6 +117,7 @@ fn hash_part(pieces: &Receiver<Piece>, digester: &mut Digester) -> Option<Counts
 struct TarStream {
     options: TarOptions,
     parts: SyncSender<Receiver<Piece>>,
+    spare: Arc<Spare>,
 }
 
 impl ChangeStream for TarStream {
@@ -99,6 +128,7 @@ impl ChangeStream for TarStream {
         let pieces = Pieces {
             sender,
             chunk: Vec::new(),
+            spare: Arc::clone(&self.spare),
         };
         Box::new(TarPart(TarWriter::unhashed(pieces, self.options)))
     }
@@ -108,6 +138,7 @@ impl ChangeStream for TarStream {
 struct Pieces {
     sender: SyncSender<Piece>,
     chunk: Vec<u8>,
+    spare: Arc<Spare>,
 }
 
 impl Pieces {
@@ -120,6 +151,9 @@ impl Pieces {
 
 impl Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.chunk.capacity() == 0 {
+            self.chunk = self.spare.take();
+        }
         self.chunk.extend_from_slice(bytes);
         if self.chunk.len() >= CHUNK {
             self.flush()?;

@@ -150,6 +150,8 @@ fn a_folder() {
         let place = Place::new();
         fill(&place);
         place.write("lower/old/deep/file", "old").make_dir("lower/usr");
+        let shared = fs::Permissions::from_mode(0o2775);
+        fs::set_permissions(place.path("lower/old/deep"), shared).unwrap();
         place.check(&place.spec("/", to));
     }
 }
