@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::cache::{CacheError, DownloadCache, Expected, RememberedRelease};
 use crate::fetcher::{Changed, FetchError, FetchRequest, Fetcher};
-use crate::index::{self, IndexError, PackageIndex};
+use crate::index::{self, IndexError, PackageIndex, StoredIndex};
 use crate::keyring::{Keyring, SignatureError, VerifiedText};
 use crate::release::{IndexFile, Release, ReleaseError};
 use crate::sources::{ArchiveSources, Source};
@@ -278,17 +278,10 @@ impl Archive<'_> {
         let loaded = in_parallel(sources.len(), sources.len(), |number| {
             self.load_suite(accept(&sources[number])?, architecture)
         })?;
-        let (releases, texts): (Vec<AcceptedRelease>, Vec<String>) = loaded.into_iter().unzip();
-        let packages = PackageIndex::new(texts).map_err(|source| ArchiveError::Index {
-            suite: releases
-                .first()
-                .map(|one| one.source.suite.clone())
-                .unwrap_or_default(),
-            source,
-        })?;
+        let (releases, suites) = loaded.into_iter().unzip();
         Ok(Indexes {
             releases,
-            packages,
+            packages: PackageIndex::new(suites),
             architecture: architecture.to_owned(),
         })
     }
@@ -298,19 +291,14 @@ impl Archive<'_> {
         &self,
         mut accepted: AcceptedRelease,
         architecture: &str,
-    ) -> Result<(AcceptedRelease, String), ArchiveError> {
-        let mut text = String::new();
+    ) -> Result<(AcceptedRelease, Vec<StoredIndex>), ArchiveError> {
+        let mut indexes = Vec::new();
         for component in accepted.source.components.clone() {
             let (path, file) = accepted.index_of(&component, architecture)?;
-            let more = self.load_index(&accepted, &path, &file)?;
-            if text.is_empty() {
-                text = more;
-            } else {
-                text.push_str(&more);
-            }
+            indexes.push(self.load_index(&accepted, &path, &file)?);
             accepted.indexes.push((path, file));
         }
-        Ok((accepted, text))
+        Ok((accepted, indexes))
     }
 
     /// Downloads the Release file of `source` and checks it; remembers it when it is accepted.
@@ -382,17 +370,20 @@ impl Archive<'_> {
         accepted: &AcceptedRelease,
         path: &str,
         file: &IndexFile,
-    ) -> Result<String, ArchiveError> {
-        if let Some(text) = self.cache.read_index(&file.sha256, index::FORMAT) {
-            return Ok(text);
+    ) -> Result<StoredIndex, ArchiveError> {
+        let stored = self.cache.index_path(&file.sha256, index::FORMAT);
+        if let Some(index) = StoredIndex::open(&stored) {
+            return Ok(index);
         }
         let packed = self.download_index(accepted, path, file)?;
-        let text = index::decode(&packed, path).map_err(|source| ArchiveError::Index {
+        let failed = |source| ArchiveError::Index {
             suite: accepted.source.suite.clone(),
             source,
-        })?;
-        self.cache.write_index(&file.sha256, index::FORMAT, &text)?;
-        Ok(text)
+        };
+        let bytes = index::decode(&packed, path).and_then(|text| index::encode(&text));
+        let bytes = bytes.map_err(failed)?;
+        self.cache.write_index(&file.sha256, index::FORMAT, &bytes)?;
+        StoredIndex::from_bytes(bytes).ok_or(failed(IndexError::TooLarge))
     }
 
     /// The packed index at `path` of a suite, from the cache or downloaded by its hash.

@@ -9,7 +9,7 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -220,30 +220,17 @@ impl DownloadCache {
         write_whole(&described_path(&path), &[text.as_bytes()])
     }
 
-    /// The decoded form of an index, stored by [`DownloadCache::write_index`];
-    /// `None` when it is not there or damaged.
-    #[must_use]
-    pub fn read_index(&self, packed: &Digest, format: &str) -> Option<String> {
-        let path = self.root.join("index").join(format!("{}.{format}", packed.hex()));
-        let mut file = File::open(path).ok()?;
-        let mut recorded = [0; 32];
-        file.read_exact(&mut recorded).ok()?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).ok()?;
-        if Digest::sha256(&text).as_bytes() != &recorded {
-            return None;
-        }
-        String::from_utf8(text).ok()
+    /// Where the stored form of the index is whose packed form has this hash.
+    pub(crate) fn index_path(&self, packed: &Digest, format: &str) -> PathBuf {
+        self.root.join("index").join(format!("{}.{format}", packed.hex()))
     }
 
-    /// Stores the decoded form of the index whose packed form has this hash.
+    /// Stores the form of an index at its [`DownloadCache::index_path`].
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write_index(&self, packed: &Digest, format: &str, text: &str) -> Result<(), CacheError> {
-        let path = self.root.join("index").join(format!("{}.{format}", packed.hex()));
-        let digest = Digest::sha256(text.as_bytes());
-        write_whole(&path, &[digest.as_bytes(), text.as_bytes()])
+    pub(crate) fn write_index(&self, packed: &Digest, format: &str, bytes: &[u8]) -> Result<(), CacheError> {
+        write_whole(&self.index_path(packed, format), &[bytes])
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! A `Packages` file is decoded as a stream and only the fields that resolving,
 //! downloading and unpacking need are kept, one per line, so that the whole of
-//! Debian takes some 20 MB. A missing field is an empty line.
+//! Debian takes some 20 MB. A missing field is an empty line. Sorted and in blocks
+//! they are stored, so that the next time only what is asked for is read.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use distil_oci::Digest;
 use liblzma::bufread::XzDecoder;
@@ -18,6 +19,11 @@ use thiserror::Error;
 use crate::deb822::{self, Paragraph};
 use crate::relation::{self, InvalidRelation, Relation};
 use crate::version;
+
+mod stored;
+
+use stored::Place;
+pub(crate) use stored::{StoredIndex, encode};
 
 /// Memory that decoding an index may take: a dictionary of 64 MiB, which is the largest that xz presets make, and some.
 const MAX_MEMORY: u64 = 96 << 20;
@@ -43,8 +49,8 @@ const FIELDS: [&str; 17] = [
     "Installed-Size",
 ];
 
-/// Names [`FIELDS`] and the shape of the lines; a cached text of another format is not read.
-pub(crate) const FORMAT: &str = "fields-1";
+/// Names [`FIELDS`] and the stored form; a cached index of another format is not read.
+pub(crate) const FORMAT: &str = "fields-2";
 
 /// Decoded indexes larger than this are refused.
 const MAX_DECODED: u64 = 1 << 30;
@@ -102,6 +108,12 @@ pub enum IndexError {
     /// More than any real index holds.
     #[error("the package index is larger than {MAX_DECODED} bytes or holds an endless paragraph")]
     TooLarge,
+    /// The disk gives other bytes than were written.
+    #[error("the kept package index `{}` was damaged and is removed: run the command again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// Decodes the packed index `file` into its compact form; its format is told by
@@ -199,54 +211,27 @@ fn append_paragraph(paragraph: &Paragraph<'_>, compact: &mut String) -> Result<(
 
 /// Where in [`PackageIndex`] a package stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PackageId(u32);
-
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    text: u16,
-    start: u32,
+pub struct PackageId {
+    part: u16,
+    place: Place,
 }
 
-/// The packages of several suites, found by name and by what they provide.
+/// The packages of several suites, found by name and by what they provide. Names are looked up in stored indexes
+/// when they are asked for.
 #[derive(Debug, Default)]
 pub struct PackageIndex {
-    texts: Vec<String>,
-    entries: Vec<Entry>,
-    /// Sorted by name, then newest first, then in the order of the suites.
-    by_name: Vec<PackageId>,
-    /// Virtual names to who provides them.
-    providers: HashMap<Box<str>, Vec<PackageId>>,
+    /// Each with the number of its suite.
+    parts: Vec<(usize, StoredIndex)>,
 }
 
 impl PackageIndex {
-    /// Builds the index from the compact texts of the suites, the more trusted
-    /// suite first where two hold the same version.
-    pub(crate) fn new(texts: Vec<String>) -> Result<PackageIndex, IndexError> {
-        let mut index = PackageIndex {
-            texts,
-            ..PackageIndex::default()
-        };
-        for (number, text) in index.texts.iter().enumerate() {
-            let mut line = 0;
-            let mut start = 0;
-            for end in memchr::memchr_iter(b'\n', text.as_bytes()) {
-                line += 1;
-                if line == FIELDS.len() {
-                    let too_large = |_| IndexError::TooLarge;
-                    index.entries.push(Entry {
-                        text: u16::try_from(number).map_err(too_large)?,
-                        start: u32::try_from(start).map_err(too_large)?,
-                    });
-                    (line, start) = (0, end + 1);
-                }
-            }
+    /// The indexes of the suites, the more trusted suite first where two hold the same version.
+    pub(crate) fn new(suites: Vec<Vec<StoredIndex>>) -> PackageIndex {
+        let numbered = suites.into_iter().enumerate();
+        let parts = numbered.flat_map(|(suite, parts)| parts.into_iter().map(move |part| (suite, part)));
+        PackageIndex {
+            parts: parts.collect(),
         }
-        let count = u32::try_from(index.entries.len()).map_err(|_| IndexError::TooLarge)?;
-        let mut by_name: Vec<PackageId> = (0..count).map(PackageId).collect();
-        by_name.sort_by(|a, b| index.order(*a, *b));
-        index.by_name = by_name;
-        index.providers = index.collect_providers()?;
-        Ok(index)
     }
 
     /// Reads `Packages` texts as they are, for tests and small archives.
@@ -254,8 +239,10 @@ impl PackageIndex {
     /// # Errors
     /// When a text cannot be read.
     pub fn from_texts(texts: &[&str]) -> Result<PackageIndex, IndexError> {
-        let compacted: Result<Vec<_>, _> = texts.iter().map(|text| compact(text.as_bytes())).collect();
-        PackageIndex::new(compacted?)
+        let stored = texts
+            .iter()
+            .map(|text| Ok(vec![in_memory(encode(&compact(text.as_bytes())?)?)?]));
+        Ok(PackageIndex::new(stored.collect::<Result<_, IndexError>>()?))
     }
 
     /// Reads one packed `Packages` file; its compression is told by the end of `name`.
@@ -263,9 +250,76 @@ impl PackageIndex {
     /// # Errors
     /// When it cannot be read or decoded.
     pub fn from_packed(file: &Path, name: &str) -> Result<PackageIndex, IndexError> {
-        PackageIndex::new(vec![decode(file, name)?])
+        let stored = in_memory(encode(&decode(file, name)?)?)?;
+        Ok(PackageIndex::new(vec![vec![stored]]))
     }
 
+    /// How many packages it holds, all versions counted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|(_, part)| part.len()).sum()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The package at a place that this index gave.
+    #[must_use]
+    pub fn package(&self, id: PackageId) -> Package<'_> {
+        match self.parts.get(usize::from(id.part)) {
+            Some((suite, part)) => Package {
+                record: part.record(id.place),
+                suite: *suite,
+            },
+            None => Package { record: "", suite: 0 },
+        }
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (u16, &StoredIndex)> {
+        (0..).zip(self.parts.iter().map(|(_, part)| part))
+    }
+
+    /// The newest version of the package `name`.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn find(&self, name: &str) -> Result<Option<PackageId>, IndexError> {
+        Ok(self.versions(name)?.first().copied())
+    }
+
+    /// All versions of the package `name`, the newest first.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn versions(&self, name: &str) -> Result<Vec<PackageId>, IndexError> {
+        let mut versions = Vec::new();
+        for (part, index) in self.numbered() {
+            let places = index.versions(name)?;
+            versions.extend(places.into_iter().map(|place| PackageId { part, place }));
+        }
+        // Stable: of equal versions that of the more trusted suite stays the first.
+        versions.sort_by(|a, b| version::compare(self.package(*b).version(), self.package(*a).version()));
+        Ok(versions)
+    }
+
+    /// The newest version of every package, in the order of the names. Reads the whole index.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn newest(&self) -> Result<Vec<PackageId>, IndexError> {
+        let mut all = Vec::with_capacity(self.len());
+        for (part, index) in self.numbered() {
+            all.extend(index.all()?.into_iter().map(|place| PackageId { part, place }));
+        }
+        all.sort_by(|a, b| self.order(*a, *b));
+        all.dedup_by(|later, first| self.package(*later).name() == self.package(*first).name());
+        Ok(all)
+    }
+
+    /// By name, then the newest first, then in the order of the suites.
     fn order(&self, a: PackageId, b: PackageId) -> Ordering {
         let (first, second) = (self.package(a), self.package(b));
         first
@@ -275,83 +329,30 @@ impl PackageIndex {
             .then(a.cmp(&b))
     }
 
-    fn collect_providers(&self) -> Result<HashMap<Box<str>, Vec<PackageId>>, IndexError> {
-        let mut providers: HashMap<Box<str>, Vec<PackageId>> = HashMap::new();
-        for id in self.newest() {
-            let package = self.package(id);
-            if package.field(Field::Provides).is_empty() {
-                continue;
-            }
-            for provided in package.provides()? {
-                match providers.get_mut(provided.name) {
-                    Some(list) => list.push(id),
-                    None => {
-                        providers.insert(provided.name.into(), vec![id]);
-                    }
-                }
+    /// Who provides the virtual package `name` in the newest version, in the order of the names.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn providers(&self, name: &str) -> Result<Vec<PackageId>, IndexError> {
+        let mut names = BTreeSet::new();
+        for (_, part) in &self.parts {
+            names.extend(part.providers(name)?);
+        }
+        let mut providers = Vec::new();
+        for provider in names {
+            if let Some(id) = self.find(provider)?
+                && self.package(id).provides()?.iter().any(|one| one.name == name)
+            {
+                providers.push(id);
             }
         }
         Ok(providers)
     }
+}
 
-    /// How many packages it holds, all versions counted.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether it holds none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// The package at a place that this index gave.
-    #[must_use]
-    pub fn package(&self, id: PackageId) -> Package<'_> {
-        let entry = self.entries.get(id.0 as usize);
-        let record = entry.map_or("", |entry| {
-            &self.texts[usize::from(entry.text)][entry.start as usize..]
-        });
-        Package {
-            record,
-            suite: entry.map_or(0, |entry| usize::from(entry.text)),
-        }
-    }
-
-    /// The newest version of the package `name`.
-    #[must_use]
-    pub fn find(&self, name: &str) -> Option<PackageId> {
-        let at = self.by_name.partition_point(|id| self.package(*id).name() < name);
-        let id = *self.by_name.get(at)?;
-        (self.package(id).name() == name).then_some(id)
-    }
-
-    /// All versions of the package `name`, the newest first.
-    #[must_use]
-    pub fn versions(&self, name: &str) -> &[PackageId] {
-        let start = self.by_name.partition_point(|id| self.package(*id).name() < name);
-        let rest = &self.by_name[start..];
-        let count = rest.partition_point(|id| self.package(*id).name() == name);
-        &rest[..count]
-    }
-
-    /// The newest version of every package, in the order of the names.
-    pub fn newest(&self) -> impl Iterator<Item = PackageId> + '_ {
-        let mut last = "";
-        self.by_name.iter().copied().filter(move |id| {
-            let name = self.package(*id).name();
-            let is_first = name != last;
-            last = name;
-            is_first
-        })
-    }
-
-    /// Who provides the virtual package `name`, in the order of the names.
-    #[must_use]
-    pub fn providers(&self, name: &str) -> &[PackageId] {
-        self.providers.get(name).map_or(&[], Vec::as_slice)
-    }
+fn in_memory(bytes: Vec<u8>) -> Result<StoredIndex, IndexError> {
+    // Only more than the form can tell is not read again.
+    StoredIndex::from_bytes(bytes).ok_or(IndexError::TooLarge)
 }
 
 /// One package of an index. Empty texts stand for fields that it does not have.
@@ -363,7 +364,16 @@ pub struct Package<'a> {
 
 impl<'a> Package<'a> {
     fn field(&self, field: Field) -> &'a str {
-        self.record.lines().nth(field as usize).unwrap_or("")
+        self.record.split('\n').nth(field as usize).unwrap_or("")
+    }
+
+    /// All values, one a line.
+    fn lines(&self) -> &'a str {
+        let mut ends = memchr::memchr_iter(b'\n', self.record.as_bytes());
+        let end = ends
+            .nth(FIELDS.len() - 1)
+            .map_or(self.record.len(), |end| end + 1);
+        self.record.get(..end).unwrap_or_default()
     }
 
     fn relations(&self, field: Field) -> Result<Vec<Vec<Relation<'a>>>, IndexError> {
@@ -519,19 +529,19 @@ mod tests {
     fn finds_the_newest() {
         let index = PackageIndex::from_texts(&[TEXT, UPDATES]).unwrap();
         assert_eq!(index.len(), 3);
-        let a = index.package(index.find("a").unwrap());
+        let a = index.package(index.find("a").unwrap().unwrap());
         assert_eq!((a.version(), a.suite()), ("1.10", 1));
         assert!(a.sha256().is_err() && a.size().is_err());
-        assert_eq!(index.newest().count(), 2);
-        assert_eq!(index.providers("v").len(), 1);
-        assert!(index.providers("w").is_empty());
-        let b = index.package(index.find("b").unwrap());
+        assert_eq!(index.newest().unwrap().len(), 2);
+        assert_eq!(index.providers("v").unwrap().len(), 1);
+        assert!(index.providers("w").unwrap().is_empty());
+        let b = index.package(index.find("b").unwrap().unwrap());
         assert_eq!(b.depends().unwrap().len(), 2);
-        assert_eq!(index.find("c"), None);
-        let versions = index.versions("a").iter();
-        let versions: Vec<&str> = versions.map(|id| index.package(*id).version()).collect();
+        assert_eq!(index.find("c").unwrap(), None);
+        let versions = index.versions("a").unwrap();
+        let versions: Vec<&str> = versions.iter().map(|id| index.package(*id).version()).collect();
         assert_eq!(versions, ["1.10", "1.9"]);
-        assert!(index.versions("c").is_empty());
+        assert!(index.versions("c").unwrap().is_empty());
     }
 
     #[test]

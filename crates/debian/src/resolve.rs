@@ -53,13 +53,13 @@ pub fn resolve(index: &PackageIndex, wanted: &[&str]) -> Result<Vec<PackageId>, 
             architecture: None,
             version: None,
         };
-        let choices = universe.choices(&relation);
+        let choices = universe.choices(&relation)?;
         if choices.is_empty() {
             return Err(ResolveError::Missing {
                 name: (*name).to_owned(),
             });
         }
-        requirements.push(universe.requirement(&[relation]).into());
+        requirements.push(universe.requirement(&[relation])?.into());
     }
     let mut solver = Solver::new(universe);
     let outcome = solver.solve(Problem::new().requirements(requirements));
@@ -152,9 +152,9 @@ impl<'a> Universe<'a> {
 
     /// The packages that meet `relation`, the preferred one first: the package
     /// of that name, then who provides it, by priority and name.
-    fn choices(&self, relation: &Relation<'_>) -> Vec<PackageId> {
+    fn choices(&self, relation: &Relation<'_>) -> Result<Vec<PackageId>, IndexError> {
         let mut choices = Vec::new();
-        if let Some(id) = self.index.find(relation.name) {
+        if let Some(id) = self.index.find(relation.name)? {
             let package = self.index.package(id);
             if relation.accepts_version(package.version()) && accepts_qualifier(relation, &package) {
                 choices.push(id);
@@ -162,14 +162,13 @@ impl<'a> Universe<'a> {
         }
         let mut providers: Vec<PackageId> = self
             .index
-            .providers(relation.name)
-            .iter()
-            .copied()
+            .providers(relation.name)?
+            .into_iter()
             .filter(|id| !choices.contains(id) && self.provides(*id, relation))
             .collect();
         providers.sort_by_key(|id| provider_rank(&self.index.package(*id)));
         choices.extend(providers);
-        choices
+        Ok(choices)
     }
 
     fn provides(&self, id: PackageId, relation: &Relation<'_>) -> bool {
@@ -184,17 +183,17 @@ impl<'a> Universe<'a> {
             })
     }
 
-    fn requirement(&self, alternatives: &[Relation<'_>]) -> Requirement {
+    fn requirement(&self, alternatives: &[Relation<'_>]) -> Result<Requirement, IndexError> {
         let mut seen = BTreeSet::new();
         let mut sets = Vec::new();
         for relation in alternatives {
-            for id in self.choices(relation) {
+            for id in self.choices(relation)? {
                 if seen.insert(id) {
                     sets.push(self.version_set(self.number_of(id), true, self.restriction(relation, id)));
                 }
             }
         }
-        match sets[..] {
+        Ok(match sets[..] {
             [] => self.unmet(alternatives).into(),
             [only] => only.into(),
             _ => {
@@ -202,7 +201,7 @@ impl<'a> Universe<'a> {
                 pool.unions.push(sets);
                 VersionSetUnionId(pool.unions.len() as u32 - 1).into()
             }
-        }
+        })
     }
 
     /// What stands behind a package's name in the solver's account of a requirement:
@@ -230,10 +229,10 @@ impl<'a> Universe<'a> {
         let package = self.index.package(id);
         let mut known = KnownDependencies::default();
         for group in package.depends()? {
-            known.requirements.push(self.requirement(&group).into());
+            known.requirements.push(self.requirement(&group)?.into());
         }
         for conflict in package.conflicts()? {
-            for other in self.choices(&conflict) {
+            for other in self.choices(&conflict)? {
                 // A package never conflicts with itself (Policy 7.4).
                 if other != id {
                     let set =

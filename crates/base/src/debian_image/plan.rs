@@ -153,7 +153,7 @@ fn choose(recipe: &DebianRecipe, indexes: &Indexes) -> Result<Vec<PlannedPackage
     let index = &indexes.packages;
     let mut wanted = recipe.packages.clone();
     if recipe.required {
-        let packages = index.newest().map(|id| index.package(id));
+        let packages = index.newest()?.into_iter().map(|id| index.package(id));
         wanted.extend(
             packages
                 .filter(|package| package.is_essential() || package.priority() == "required")

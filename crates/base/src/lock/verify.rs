@@ -186,12 +186,18 @@ impl SuiteCheck<'_> {
                 break;
             }
             let packed = self.index(&accepted, index, fetch)?;
-            let read = PackageIndex::from_packed(&packed, &index.path);
-            let read = read.map_err(|source| VerifyError::Index {
+            let failed = |source| VerifyError::Index {
                 suite: self.name(),
                 source,
-            })?;
-            left.retain(|package| !is_listed(&read, package));
+            };
+            let read = PackageIndex::from_packed(&packed, &index.path).map_err(failed)?;
+            let mut unlisted = Vec::new();
+            for package in left {
+                if !is_listed(&read, package).map_err(failed)? {
+                    unlisted.push(package);
+                }
+            }
+            left = unlisted;
         }
         match left.first() {
             None => Ok(VerifiedSuite {
@@ -328,7 +334,7 @@ impl SuiteCheck<'_> {
 }
 
 /// Whether the index lists the package with exactly the file that was locked.
-fn is_listed(index: &PackageIndex, locked: &LockedPackage) -> bool {
+fn is_listed(index: &PackageIndex, locked: &LockedPackage) -> Result<bool, IndexError> {
     let same = |package: Package<'_>| {
         package.version() == locked.version
             && package.architecture() == locked.architecture
@@ -336,10 +342,8 @@ fn is_listed(index: &PackageIndex, locked: &LockedPackage) -> bool {
             && package.size().is_ok_and(|size| size == locked.size)
             && package.sha256().is_ok_and(|sha256| sha256 == locked.sha256)
     };
-    index
-        .versions(&locked.name)
-        .iter()
-        .any(|id| same(index.package(*id)))
+    let versions = index.versions(&locked.name)?;
+    Ok(versions.iter().any(|id| same(index.package(*id))))
 }
 
 fn hash_file(path: &Path) -> io::Result<Digest> {

@@ -137,8 +137,8 @@ impl Chooser<'_> {
         let mut found = BTreeSet::new();
         for name in &self.spec.packages {
             let is_virtual =
-                self.spec.resolve == Resolve::Closure && !self.index().providers(name).is_empty();
-            match self.index().find(name) {
+                self.spec.resolve == Resolve::Closure && !self.index().providers(name)?.is_empty();
+            match self.index().find(name)? {
                 None if is_virtual => {}
                 _ => {
                     found.insert(self.find(name)?);
@@ -150,20 +150,18 @@ impl Chooser<'_> {
 
     fn find(&self, name: &str) -> Result<PackageId, SelectError> {
         let index = self.index();
-        index.find(name).ok_or_else(|| {
-            let known = index.newest().map(|id| index.package(id).name());
-            let suites: Vec<String> = self
-                .indexes
-                .releases
-                .iter()
-                .map(|one| format!("`{}`", one.source.suite))
-                .collect();
-            SelectError::Missing {
-                name: self.spec.name.clone(),
-                package: name.to_owned(),
-                suites: suites.join(", "),
-                nearest: nearest::of(name, known).map(str::to_owned),
-            }
+        if let Some(id) = index.find(name)? {
+            return Ok(id);
+        }
+        let newest = index.newest()?;
+        let known = newest.into_iter().map(|id| index.package(id).name());
+        let releases = self.indexes.releases.iter();
+        let suites: Vec<String> = releases.map(|one| format!("`{}`", one.source.suite)).collect();
+        Err(SelectError::Missing {
+            name: self.spec.name.clone(),
+            package: name.to_owned(),
+            suites: suites.join(", "),
+            nearest: nearest::of(name, known).map(str::to_owned),
         })
     }
 

@@ -28,7 +28,7 @@ pub(super) fn explain(universe: &Universe<'_>, wanted: &[&str]) -> Result<Option
             architecture: None,
             version: None,
         };
-        if let [only] = universe.choices(&relation)[..] {
+        if let [only] = universe.choices(&relation)?[..] {
             forced.add(only, None);
         }
     }
@@ -59,12 +59,14 @@ impl Forced<'_, '_> {
         while let Some(id) = self.queue.pop_front() {
             let universe = self.universe;
             for group in universe.index.package(id).depends()? {
-                let mut choices: Vec<PackageId> =
-                    group.iter().flat_map(|one| universe.choices(one)).collect();
+                let mut choices = Vec::new();
+                for one in &group {
+                    choices.extend(universe.choices(one)?);
+                }
                 choices.sort_unstable();
                 choices.dedup();
                 match choices[..] {
-                    [] => findings.push(self.unmet(id, &group)),
+                    [] => findings.push(self.unmet(id, &group)?),
                     [only] => self.add(only, Some(id)),
                     _ => {}
                 }
@@ -73,25 +75,27 @@ impl Forced<'_, '_> {
         Ok(findings)
     }
 
-    fn unmet(&self, id: PackageId, group: &[Relation<'_>]) -> String {
+    fn unmet(&self, id: PackageId, group: &[Relation<'_>]) -> Result<String, IndexError> {
         let index = self.universe.index;
         let needed: Vec<String> = group.iter().map(|one| format!("`{one}`")).collect();
-        let there = group.iter().filter_map(|one| {
-            let package = index.package(index.find(one.name)?);
-            Some(format!("`{}` is there as {}", package.name(), package.version()))
-        });
-        let there: Vec<String> = there.collect();
+        let mut there = Vec::new();
+        for one in group {
+            if let Some(id) = index.find(one.name)? {
+                let package = index.package(id);
+                there.push(format!("`{}` is there as {}", package.name(), package.version()));
+            }
+        }
         let there = if there.is_empty() {
             "which no suite has".to_owned()
         } else {
             format!("but {}", there.join(", "))
         };
-        format!(
+        Ok(format!(
             "{} needs {}, {there}{}",
             self.shown(id),
             needed.join(" or "),
             self.reason(id)
-        )
+        ))
     }
 
     /// Pairs that exclude each other.
@@ -99,7 +103,7 @@ impl Forced<'_, '_> {
         let mut findings = Vec::new();
         for id in self.needed_by.keys() {
             for conflict in self.universe.index.package(*id).conflicts()? {
-                for other in self.universe.choices(&conflict) {
+                for other in self.universe.choices(&conflict)? {
                     if other != *id && self.needed_by.contains_key(&other) {
                         findings.push(format!(
                             "{} excludes `{conflict}`, and so {}{}{}",
