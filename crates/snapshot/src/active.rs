@@ -40,6 +40,8 @@ pub struct CommitOptions {
     /// What copies recorded of the regular files, for later links to them. Only for a layer to
     /// which nothing but these copies wrote files: they are not looked at again.
     pub manifest: Option<LayerManifest>,
+    /// What the maker of the layer wants to know of it later; see [`Snapshotter::listing`].
+    pub listing: Option<Vec<u8>>,
     /// For a layer that adds to another: bytes and number of files and directories of both together.
     pub added: Option<(u64, u64)>,
 }
@@ -193,6 +195,7 @@ impl ActiveSnapshot {
             tar,
             latest_mtime,
             manifest,
+            listing,
             added,
         } = options;
         remove(&self.dir.join("work"))?;
@@ -201,6 +204,9 @@ impl ActiveSnapshot {
         // Nothing is linked from a layer that adds to another, but from that one.
         if let Some(manifest) = manifest.as_ref().filter(|_| self.extends.is_none()) {
             self.write("manifest", &manifest.encode())?;
+        }
+        if let Some(listing) = listing {
+            self.write("listing", &listing)?;
         }
         let hashed = tar.as_ref().map(|tar| (tar.diff_id, tar.size));
         let (diff_id, tar_size) = hashed.filter(|_| latest_mtime.is_none()).unzip();

@@ -297,6 +297,12 @@ impl Snapshotter {
         *locked(&self.inner.manifest) = Some((layer, manifest));
     }
 
+    /// What [`CommitOptions::listing`](crate::CommitOptions::listing) gave when the layer was made; `None` when it
+    /// gave nothing, or that cannot be read.
+    pub fn listing(&self, layer: LayerId) -> Option<Vec<u8>> {
+        fs::read(self.inner.store.layers().path(layer).join("listing")).ok()
+    }
+
     /// The layer's hard links, as they were recorded when it was made.
     pub fn links(&self, layer: LayerId) -> Result<LinkGroups, SnapshotError> {
         let path = self.inner.store.layers().path(layer).join("links");

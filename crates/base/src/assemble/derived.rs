@@ -5,6 +5,7 @@ use std::sync::Arc;
 use distil_debian::PackageEntryKind;
 
 use super::AssembleError;
+use super::contents::ContentReader;
 use super::packages::{Package, node_of, register};
 use super::tree::{Content, Kind, Meta, Node, Origin, Tree};
 use crate::content::{
@@ -37,11 +38,12 @@ pub(crate) fn ca_bundle(
     java_keystore_too: bool,
 ) -> Result<(), AssembleError> {
     let mut files = Vec::new();
+    let mut reader = ContentReader::default();
     for (number, entry) in package.files.entries().iter().enumerate() {
         if entry.path.starts_with(crate::content::CERTIFICATES)
             && let Some(content) = package.content(number)
         {
-            files.push((entry.path.clone(), content.read()?));
+            files.push((entry.path.clone(), reader.read(&content)?));
         }
     }
     let bundle = certificate_bundle(&files);

@@ -14,14 +14,17 @@ use std::sync::Arc;
 
 use distil_debian::StoredPackage;
 use distil_layer::LayerError;
+use distil_oci::{Digest, Digester};
 use thiserror::Error;
 
 use crate::content::BundleError;
-use crate::recipe::{Derived, Layout};
+use crate::recipe::{Derived, ImageSpec, Layout};
 use crate::selection::{Reason, Selection};
 
 mod config;
+mod contents;
 mod derived;
+mod listing;
 mod packages;
 mod recipe;
 mod stream;
@@ -32,6 +35,7 @@ mod write;
 mod tests;
 
 pub use config::{EXCLUDED_LABEL, INPUTS_ANNOTATION, OMITTED_ANNOTATION, image_config, manifest_annotations};
+pub use listing::Listing;
 pub use write::WrittenLayer;
 
 use packages::Package;
@@ -138,6 +142,7 @@ pub struct Composed {
     /// Who brings each layer; one entry of `None` for a single layer.
     layers: Vec<Option<Origin>>,
     inputs: Vec<write::Archive>,
+    kin: Digest,
 }
 
 /// Makes the tree of the image.
@@ -177,7 +182,18 @@ pub fn compose(selection: &Selection, parts: &Parts<'_>) -> Result<Composed, Ass
         tree,
         layers,
         inputs: archives(selection, parts)?,
+        kin: kin(spec, &unpacked),
     })
+}
+
+/// The packages and what is left out of them.
+fn kin(spec: &ImageSpec, unpacked: &[Package<'_>]) -> Digest {
+    let mut kin = Digester::new();
+    kin.update(format!("{:?} {} {:?}\n", spec.layout, spec.merged_usr, spec.excludes).as_bytes());
+    for package in unpacked {
+        kin.update(package.files.sha256().as_bytes());
+    }
+    kin.finish()
 }
 
 fn packages_of<'a>(selection: &'a Selection, parts: &Parts<'a>) -> Result<Vec<Package<'a>>, AssembleError> {

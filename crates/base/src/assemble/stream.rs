@@ -4,18 +4,16 @@
 //! the directory is written.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use distil_debian::SmallContents;
 use distil_layer::{LayerError, LinkGroups, TarOptions, TarSummary, write_tar_of};
-use distil_oci::{Digest, Digester};
 use distil_rootfs::{ChangeSink, FileKind, Node as FileNode, Timestamp, Xattrs};
 
+use super::contents::ContentReader;
 use super::tree::{Content, Kind, Meta, Node, Stored};
 use super::{AssembleError, Composed};
 
@@ -28,58 +26,6 @@ impl From<LayerError> for AssembleError {
 }
 
 impl Composed {
-    /// What the bytes of layer `number` depend on, as a digest: in one store equal ones mean equal layers.
-    #[must_use]
-    pub fn layer_key(&self, number: usize) -> Digest {
-        let mut key = Digester::new();
-        key.update(b"layer 2\n");
-        for (path, node) in self.layer(number) {
-            let meta = &node.meta;
-            field(&mut key, path);
-            for number in [meta.mode, meta.uid, meta.gid] {
-                key.update(&number.to_le_bytes());
-            }
-            key.update(&meta.mtime.to_le_bytes());
-            match &node.kind {
-                Kind::Directory => key.update(b"d"),
-                Kind::Symlink(target, _) => {
-                    key.update(b"s");
-                    field(&mut key, target);
-                }
-                Kind::HardLink(target) => {
-                    key.update(b"h");
-                    field(&mut key, target);
-                }
-                Kind::File(content) => self.content_key(&mut key, content),
-            }
-        }
-        key.finish()
-    }
-
-    fn content_key(&self, key: &mut Digester, content: &Content) {
-        match content {
-            Content::Bytes(bytes) => {
-                key.update(b"b");
-                key.update(Digest::sha256(bytes).as_bytes());
-            }
-            // Files of a package are what its hash says.
-            Content::Stored(stored) | Content::Copied(stored) => {
-                key.update(b"p");
-                key.update(stored.package.sha256().as_bytes());
-                key.update(&(stored.entry as u64).to_le_bytes());
-            }
-            // Downloads are named by their hash.
-            Content::Member(input, member) => {
-                key.update(b"m");
-                let archive = self.inputs.get(*input);
-                let path = archive.map(|archive| archive.path.as_os_str());
-                let member = archive.and_then(|archive| archive.members.get(*member));
-                field(key, path.unwrap_or_default().as_bytes());
-                field(key, member.map_or("", String::as_str).as_bytes());
-            }
-        }
-    }
-
     /// Hashes the tar of layer `number`; `None` when it holds members of archives, whose bytes are
     /// known only once they are written.
     ///
@@ -97,7 +43,7 @@ impl Composed {
                 composed: self,
                 sink,
                 links: &links,
-                small: HashMap::new(),
+                small: ContentReader::default(),
                 buffer: vec![0; CHUNK],
             };
             let mut ordered: Vec<(&Path, &Node)> = entries
@@ -116,11 +62,6 @@ impl Composed {
         })?;
         Ok(Some(summary))
     }
-}
-
-fn field(key: &mut Digester, bytes: &[u8]) {
-    key.update(&(bytes.len() as u64).to_le_bytes());
-    key.update(bytes);
 }
 
 /// The order of paths, without taking them apart: a component ends before it goes on.
@@ -160,8 +101,7 @@ struct Feed<'a> {
     composed: &'a Composed,
     sink: &'a mut dyn ChangeSink,
     links: &'a HashMap<PathBuf, PathBuf>,
-    /// Contents of the smallest files, by package.
-    small: HashMap<Digest, SmallContents>,
+    small: ContentReader,
     buffer: Vec<u8>,
 }
 
@@ -226,16 +166,7 @@ impl Feed<'_> {
 
     /// A file whose content is read with that of others; `false` when it is too large for that.
     fn small_file(&mut self, path: &Path, meta: &Meta, source: &Stored) -> Result<bool, AssembleError> {
-        let package = &source.package;
-        let contents = match self.small.entry(*package.sha256()) {
-            Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(place) => {
-                let opened = package.small_contents();
-                place.insert(opened.map_err(|error| source.failed(error))?)
-            }
-        };
-        let content = contents.get(package, source.entry);
-        let Some(bytes) = content.map_err(|error| source.failed(error))? else {
+        let Some(bytes) = self.small.get(source)? else {
             return Ok(false);
         };
         let node = file_node(FileKind::File, meta, bytes.len() as u64);

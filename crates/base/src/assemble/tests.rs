@@ -18,6 +18,8 @@ use crate::recipe::{
 };
 use crate::selection::SelectedPackage;
 
+mod added;
+
 /// A path with what is there: a directory ends with `/`, a link has `->`.
 type Files<'a> = &'a [(&'a str, &'a str)];
 

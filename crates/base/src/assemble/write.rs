@@ -1,6 +1,6 @@
 //! A layer of the tree into a directory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use distil_layer::LinkGroups;
+use distil_oci::Digest;
 use distil_rootfs::archive::{Compression, decoder};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
@@ -46,6 +47,13 @@ impl Composed {
         self.layers.len()
     }
 
+    /// Names the images that differ in what their recipes add alone: they have the same packages, thinned out
+    /// and spread over layers in the same way.
+    #[must_use]
+    pub fn kin(&self) -> &Digest {
+        &self.kin
+    }
+
     /// Writes layer `number`, counted from 0, into the empty directory `target`, with
     /// every directory that leads to a file of it.
     ///
@@ -58,7 +66,35 @@ impl Composed {
         threads: usize,
         cancel: &AtomicBool,
     ) -> Result<WrittenLayer, AssembleError> {
-        let entries = self.layer(number);
+        self.write_entries(self.layer(number), target, threads, cancel)
+    }
+
+    /// Writes what [`Listing::added_to`](super::Listing::added_to) told of a layer into the empty directory
+    /// `target`, with every directory that leads there.
+    ///
+    /// # Errors
+    /// A file cannot be written, or `cancel` was set.
+    pub fn write_added(
+        &self,
+        paths: &[&[u8]],
+        target: &Path,
+        cancel: &AtomicBool,
+    ) -> Result<(), AssembleError> {
+        let mut chosen = BTreeMap::new();
+        for path in paths {
+            self.choose(&mut chosen, path);
+        }
+        self.write_entries(chosen.into_iter().collect(), target, 1, cancel)?;
+        Ok(())
+    }
+
+    fn write_entries(
+        &self,
+        entries: Vec<(&[u8], &Node)>,
+        target: &Path,
+        threads: usize,
+        cancel: &AtomicBool,
+    ) -> Result<WrittenLayer, AssembleError> {
         let root = Root::open(target)?;
         let (directories, rest): (Vec<_>, Vec<_>) = entries
             .into_iter()
@@ -86,16 +122,21 @@ impl Composed {
         let Some(Some(origin)) = self.layers.get(number) else {
             return nodes.iter().map(|(path, node)| (path.as_slice(), node)).collect();
         };
-        let mut chosen: std::collections::BTreeMap<&[u8], &Node> = std::collections::BTreeMap::new();
-        for (path, node) in nodes.iter().filter(|(_, node)| node.origin == *origin) {
-            chosen.insert(path, node);
-            for at in (0..path.len()).filter(|at| path[*at] == b'/') {
-                if let Some((parent, node)) = nodes.get_key_value(&path[..at]) {
-                    chosen.insert(parent, node);
-                }
-            }
+        let mut chosen = BTreeMap::new();
+        for (path, _) in nodes.iter().filter(|(_, node)| node.origin == *origin) {
+            self.choose(&mut chosen, path);
         }
         chosen.into_iter().collect()
+    }
+
+    /// Adds the entry at `path` and the directories that lead there.
+    fn choose<'a>(&'a self, chosen: &mut BTreeMap<&'a [u8], &'a Node>, path: &[u8]) {
+        let parents = (0..path.len()).filter(|at| path[*at] == b'/');
+        for end in parents.chain([path.len()]) {
+            if let Some((path, node)) = self.tree.nodes.get_key_value(&path[..end]) {
+                chosen.insert(path, node);
+            }
+        }
     }
 
     /// Takes the files out of archives, each archive read once.
@@ -214,6 +255,9 @@ impl Root {
         cancel: &AtomicBool,
     ) -> Result<(), AssembleError> {
         let share = files.len().div_ceil(threads.max(1)).max(FEW);
+        if files.len() <= share {
+            return Directory::new(self).write_all(files, cancel);
+        }
         std::thread::scope(|scope| {
             let parts: Vec<_> = files
                 .chunks(share)

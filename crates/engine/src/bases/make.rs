@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use distil_base::assemble::{Composed, Parts, compose, image_config, manifest_annotations};
+use distil_base::assemble::{Composed, Listing, Parts, compose, image_config, manifest_annotations};
 use distil_base::recipe::UpstreamInput;
 use distil_base::selection::{SelectedPackage, Selection};
 use distil_debian::{
     Archive, Expected, PackageFile, PackageIdentity, PackageStore, SnapshotMirror, StoredPackage,
     WantedPackage,
 };
-use distil_layer::{TarOptions, write_tar};
+use distil_layer::{TarOptions, TarSummary, write_tar};
 use distil_oci::{Descriptor, DiffId, Digest, Manifest, media_type};
-use distil_snapshot::{CommitOptions, Snapshotter};
+use distil_snapshot::{ActiveSnapshot, CommitOptions, Snapshotter};
 use distil_sources::{ImageError, Transfer};
 use distil_store::{LayerId, LockMode, NewImage, Timestamp};
 
@@ -22,8 +22,12 @@ use crate::archive::{PackageArchive, Problem, other, part};
 
 /// Bucket of config digests by [`Selection::key`].
 const SELECTIONS: &str = "assembled-selections";
-/// Bucket of diff IDs by [`Composed::layer_key`].
+/// Bucket of diff IDs by [`Listing::key`].
 const LAYERS: &str = "assembled-layers";
+/// Bucket of the [`Listing::key`] of the layer that the next ones of the same [`Composed::kin`] can add to.
+const KIN: &str = "assembled-kin";
+/// An addition of a larger part of the entries is not worth another directory in every mount.
+const LARGE: usize = 4;
 /// Folder of unpacked packages, among the downloads.
 const UNPACKED: &str = "unpacked";
 /// An archive from elsewhere whose recipe gives no size may have this many bytes.
@@ -45,6 +49,12 @@ struct Layer {
     diff_id: DiffId,
     /// Bytes of its tar.
     size: u64,
+}
+
+/// A layer that was made before, of the same packages.
+struct Earlier {
+    id: LayerId,
+    listing: Listing,
 }
 
 impl BaseMaker {
@@ -154,14 +164,53 @@ impl BaseMaker {
 
     /// One layer, written unless the store has the same one for the same place.
     fn layer(&self, composed: &Composed, number: usize, below: &[LayerId]) -> Result<Layer, Problem> {
-        let key = composed.layer_key(number);
+        let listing = composed.listing(number);
+        let key = listing.key();
         if let Some(layer) = self.known_layer(&key, below)? {
             return Ok(layer);
         }
+        let earlier = match composed.layers() {
+            1 => self.earlier(composed.kin()),
+            _ => None,
+        };
+        let added = earlier.and_then(|earlier| {
+            let added = listing.added_to(&earlier.listing)?;
+            (added.len() <= listing.len() / LARGE).then_some((earlier.id, added))
+        });
+        let (active, tar) = match &added {
+            Some((earlier, paths)) => self.add(composed, *earlier, paths)?,
+            None => self.write(composed, number, below)?,
+        };
+        let (diff_id, size) = (tar.diff_id, tar.size);
+        let id = match self.snapshotter.find_by_diff_id(diff_id, below)? {
+            Some(same) => same.id,
+            None => {
+                let own = added.is_none() && composed.layers() == 1;
+                let options = CommitOptions {
+                    tar: Some(tar),
+                    listing: own.then(|| listing.as_bytes().to_vec()),
+                    ..CommitOptions::default()
+                };
+                active.commit(options)?.id
+            }
+        };
+        self.remember(LAYERS, &key, &diff_id.0)?;
+        if added.is_none() && composed.layers() == 1 {
+            self.remember(KIN, composed.kin(), &key)?;
+        }
+        Ok(Layer { id, diff_id, size })
+    }
+
+    /// Writes a layer of its own. Its tar is hashed while the directory is written.
+    fn write(
+        &self,
+        composed: &Composed,
+        number: usize,
+        below: &[LayerId],
+    ) -> Result<(ActiveSnapshot, TarSummary), Problem> {
         let active = self.snapshotter.prepare(below)?;
         let target = active.upper_dir();
         let cancel = &*self.packages.cancel.flag;
-        // The tar is hashed while the directory is written.
         let (written, tar) = std::thread::scope(|scope| {
             let tar = scope.spawn(|| composed.layer_tar(number, cancel));
             let written = composed.write_layer(number, &target, threads(), cancel);
@@ -176,22 +225,45 @@ impl BaseMaker {
             None => write_tar(&target, &written.links, TarOptions::default(), std::io::sink())
                 .map_err(|error| other(&error))?,
         };
-        let (diff_id, size) = (tar.diff_id, tar.size);
-        let id = match self.snapshotter.find_by_diff_id(diff_id, below)? {
-            Some(same) => same.id,
-            None => {
-                let options = CommitOptions {
-                    tar: Some(tar),
-                    ..CommitOptions::default()
-                };
-                active.commit(options)?.id
-            }
-        };
-        self.packages
-            .store
-            .set_value(LAYERS, key.as_bytes(), Some(diff_id.0.as_bytes()))
-            .map_err(ImageError::from)?;
-        Ok(Layer { id, diff_id, size })
+        Ok((active, tar))
+    }
+
+    /// Writes the only layer as what it adds to an earlier one.
+    fn add(
+        &self,
+        composed: &Composed,
+        earlier: LayerId,
+        paths: &[&[u8]],
+    ) -> Result<(ActiveSnapshot, TarSummary), Problem> {
+        let active = self.snapshotter.prepare_addition(&[], earlier)?;
+        let cancel = &*self.packages.cancel.flag;
+        composed
+            .write_added(paths, &active.upper_dir(), cancel)
+            .map_err(|error| other(&error))?;
+        let tar = composed.layer_tar(0, cancel).map_err(|error| other(&error))?;
+        // `Listing::added_to` adds no members of archives, which alone are not known before they are written.
+        let tar = tar.ok_or_else(|| Problem::Other("the layer cannot be added to another".into()))?;
+        Ok((active, tar))
+    }
+
+    /// The layer that was made last of these packages as one of its own, if it can be added to. Anything unreadable
+    /// counts as none: it only costs the writing.
+    fn earlier(&self, kin: &Digest) -> Option<Earlier> {
+        let store = &self.packages.store;
+        let key = store.get_value(KIN, kin.as_bytes()).ok()??;
+        let key = Digest::from_bytes(key.try_into().ok()?);
+        let id = self.known_layer(&key, &[]).ok()??.id;
+        if self.snapshotter.info(id).ok()?.extends.is_some() {
+            return None;
+        }
+        let listing = Listing::from_bytes(self.snapshotter.listing(id)?, &key)?;
+        Some(Earlier { id, listing })
+    }
+
+    fn remember(&self, bucket: &str, key: &Digest, value: &Digest) -> Result<(), Problem> {
+        let store = &self.packages.store;
+        let set = store.set_value(bucket, key.as_bytes(), Some(value.as_bytes()));
+        Ok(set.map_err(ImageError::from)?)
     }
 
     /// The layer that the same content gave before.

@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use distil_base::DebianRelease;
-use distil_base::recipe::{ImageSpec, Layout, RecipeChain, Request, Variant, builtins};
+use distil_base::recipe::{
+    FileContent, ImageSpec, Layout, Owner, RecipeChain, Request, SpecFile, Variant, builtins,
+};
 use distil_base::selection::{Reason, Selection};
 use world::World;
 
@@ -177,6 +179,52 @@ fn layers_of_packages_are_the_merged_layer_in_parts() {
 
 fn apart_layers(world: &World, base: &distil_engine::MadeBase) -> usize {
     world.layers(base).len()
+}
+
+/// A recipe that adds to packages which were assembled before has what it adds alone in its directory, and gives the
+/// image that it gives elsewhere.
+#[test]
+fn what_a_recipe_adds_lies_on_an_earlier_layer() {
+    let Some(world) = World::new() else { return };
+    let Some(plain) = select(
+        &world,
+        &spec("static", DebianRelease::Bookworm, "amd64", "latest"),
+    ) else {
+        return;
+    };
+    let with = |paths: &[&str]| {
+        let mut more = plain.clone();
+        let files = paths.iter().map(|path| SpecFile {
+            path: (*path).to_owned(),
+            mode: 0o644,
+            owner: Owner { uid: 0, gid: 0 },
+            content: FileContent::Text("of the recipe".to_owned()),
+        });
+        more.spec.files.extend(files);
+        more
+    };
+    let (one, two) = (with(&["/etc/one"]), with(&["/etc/two", "/etc/three"]));
+    let made = [&plain, &one, &two].map(|selection| world.make(selection));
+    let first = world.layers(&made[0])[0];
+    assert_eq!(
+        world.own(&made[1]),
+        (vec!["etc/".into(), "etc/one".into()], Some(first))
+    );
+    assert_eq!(
+        world.own(&made[2]).1,
+        Some(first),
+        "nothing is added to an addition"
+    );
+    // In the other order something is always gone.
+    let elsewhere = World::new().unwrap();
+    for (number, selection) in [&two, &one, &plain].into_iter().enumerate() {
+        let again = elsewhere.make(selection);
+        let before = &made[2 - number];
+        assert_eq!(again.digest(), before.digest());
+        assert_eq!(elsewhere.own(&again).1, None);
+        assert_eq!(elsewhere.listing(&again), world.listing(before));
+        assert_eq!(elsewhere.size(&again), world.size(before));
+    }
 }
 
 /// What upstream's tests ask of the contents, and what we do better.

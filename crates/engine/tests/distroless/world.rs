@@ -125,14 +125,19 @@ impl World {
     /// All paths, directories with a slash at the end, with mode, owner, time and what links hold.
     pub(crate) fn listing(&self, base: &MadeBase) -> BTreeMap<String, String> {
         let mut listed = BTreeMap::new();
-        for layer in self.layers(base) {
-            list(
-                &self.engine.snapshotter().layer_dir(layer),
-                Path::new(""),
-                &mut listed,
-            );
+        for (_, directory) in self.engine.snapshotter().places(&self.layers(base)) {
+            list(&directory, Path::new(""), &mut listed);
         }
         listed
+    }
+
+    /// The paths of the only layer of an image that lie in a directory of its own, and the layer that it adds to.
+    pub(crate) fn own(&self, base: &MadeBase) -> (Vec<String>, Option<LayerId>) {
+        let layer = self.layers(base)[0];
+        let mut listed = BTreeMap::new();
+        list(&self.root(base), Path::new(""), &mut listed);
+        let info = self.engine.snapshotter().info(layer).unwrap();
+        (listed.into_keys().collect(), info.extends)
     }
 }
 
