@@ -305,8 +305,7 @@ fn network(mode: Option<&str>) -> Result<NetMode, CliError> {
     }
 }
 
-/// `NAME=ADDRESS` or docker's older `NAME:ADDRESS`.
-/// `NAME=ADDRESS` or `NAME:ADDRESS` of `--add-host`.
+/// `NAME=ADDRESS` or docker's older `NAME:ADDRESS` of `--add-host`.
 pub(crate) fn extra_host(text: &str) -> Result<(String, IpAddr), CliError> {
     let wrong =
         || CliError::usage(format!("`--add-host {text}` is not NAME=ADDRESS")).hint("such as db=10.0.0.5");
