@@ -17,7 +17,7 @@ pub(crate) struct Browser {
     driver: Child,
     session: String,
     /// The profile.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Browser {
@@ -51,7 +51,7 @@ impl Browser {
         let mut browser = Browser {
             driver,
             session: String::new(),
-            _folder: folder,
+            folder,
         };
         until("chromedriver", || {
             let (_, status) = ask("GET", &format!("{root}/status"), None).ok()?;
@@ -63,7 +63,7 @@ impl Browser {
     }
 
     fn begin(&self, root: &str) -> String {
-        let profile = format!("--user-data-dir={}/profile", self._folder.path().display());
+        let profile = format!("--user-data-dir={}/profile", self.folder.path().display());
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "goog:loggingPrefs": {"browser": "WARNING"},
             "goog:chromeOptions": {"args": [

@@ -25,7 +25,7 @@ use browser::Browser;
 use docker::Docker;
 use http::{ask, titles};
 use images::Images;
-use stack::{Part, Stack, processes, until};
+use stack::{Part, Stack, until};
 
 /// Long enough for a program to end on a machine that has much else to do; the examples promise one second.
 const END: Duration = Duration::from_secs(5);
@@ -102,11 +102,12 @@ fn a_first_start_that_is_killed_begins_anew() {
     let growing = stack.data().join("preparing");
     for after in [0, 50, 200, 500] {
         stack.start_part(Part::Database, &[]);
-        let server = || stack_server(&stack);
-        until("the preparation", || (growing.exists() || server()).then_some(()));
+        until("the preparation", || {
+            (growing.exists() || stack.server_runs()).then_some(())
+        });
         std::thread::sleep(Duration::from_millis(after));
         stack.kill(Part::Database);
-        until("no server", || (!stack_server(&stack)).then_some(()));
+        until("no server", || (!stack.server_runs()).then_some(()));
     }
     stack.start_part(Part::Database, &[]);
     stack.start_part(Part::Back, &[]);
@@ -115,10 +116,6 @@ fn a_first_start_that_is_killed_begins_anew() {
     assert!(!growing.exists());
     assert_eq!(titles(&stack.api()), [""; 0]);
     stack.end();
-}
-
-fn stack_server(stack: &Stack) -> bool {
-    !processes(&stack.server_words()).is_empty()
 }
 
 #[test]

@@ -232,6 +232,10 @@ impl<'a> Stack<'a> {
         told
     }
 
+    pub(crate) fn server_runs(&self) -> bool {
+        !processes(&self.server_words()).is_empty()
+    }
+
     /// Kills mariadbd itself.
     pub(crate) fn kill_server(&self) {
         let server = processes(&self.server_words());
@@ -239,8 +243,8 @@ impl<'a> Stack<'a> {
         rustix::process::kill_process(server[0], Signal::KILL).unwrap();
     }
 
-    /// Words that only the command line of this stack's mariadbd, or its environment, has.
-    pub(crate) fn server_words(&self) -> Vec<String> {
+    /// Words that are all in the command line of this stack's mariadbd alone.
+    fn server_words(&self) -> Vec<String> {
         vec![
             "/usr/sbin/mariadbd".into(),
             format!("--port={}", self.ports.database),
@@ -257,7 +261,7 @@ impl<'a> Stack<'a> {
                 self.log(part)
             );
         }
-        assert!(processes(&self.server_words()).is_empty());
+        assert!(!self.server_runs());
         assert!(processes(&[self.mark()]).is_empty());
         for port in [self.ports.database, self.ports.back, self.ports.front] {
             TcpListener::bind(("0.0.0.0", port)).unwrap();
@@ -275,7 +279,7 @@ impl Drop for Stack<'_> {
 }
 
 /// Processes in whose command line or environment all `words` are.
-pub(crate) fn processes(words: &[String]) -> Vec<Pid> {
+fn processes(words: &[String]) -> Vec<Pid> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
