@@ -6,7 +6,7 @@ use std::path::Path;
 use super::builders::{Build, Buildah, Distil, Order};
 use super::report::{Peer, Row, Timed};
 use super::service::{tag, try_out};
-use super::spec::{Example, SINGLE, bytes};
+use super::spec::{DISTROLESS, Example, SINGLE, bytes};
 use super::{Failure, note};
 
 /// Words of a RUN step that installs what a program depends on.
@@ -125,6 +125,7 @@ impl One<'_> {
         self.distil.forget()?;
         let cold = self.build(|order| self.distil.build(order))?;
         note(&format!("{name} {dockerfile}: built in {}", cold.timed()));
+        self.build_beside()?;
         let started = try_out(self.distil, self.example, dockerfile)?;
         if Example::is_distroless(dockerfile) {
             self.audit(faults)?;
@@ -159,6 +160,20 @@ impl One<'_> {
             });
         }
         all.ok_or_else(|| Failure::new(format!("{} gives no image", self.dockerfile)))
+    }
+
+    /// Builds what must run beside the image; it is measured as a part of its own Dockerfile.
+    fn build_beside(&self) -> Result<(), Failure> {
+        let parts = self.example.spec.variants.get(self.dockerfile);
+        for target in parts.map_or(&[][..], |parts| &parts.beside) {
+            self.distil.build(&Order {
+                context: self.context,
+                dockerfile: DISTROLESS,
+                target: Some(target),
+                tag: &tag(self.example, DISTROLESS, Some(target)),
+            })?;
+        }
+        Ok(())
     }
 
     /// Builds again with the edit of `[change]`, which is undone after it.
