@@ -40,10 +40,13 @@ impl Distil {
         Self { program, root }
     }
 
-    /// `distil` with the store of this run. Ports, caches and images of the user are left alone.
+    /// `distil` with the store of this run, and with bases from packages: whoever measures gets the same.
     pub(super) fn command<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(args).env("DISTIL_ROOT", &self.root);
+        command
+            .args(args)
+            .env("DISTIL_ROOT", &self.root)
+            .env("DISTIL_BASES", "packages");
         command
     }
 
