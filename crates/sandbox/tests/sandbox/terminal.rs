@@ -173,9 +173,9 @@ fn signals_without_a_terminal() {
         let mut line = [0; 6];
         child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
         for _ in 0..signals {
-            // The script may be ready before its starter catches signals, and equal signals that
-            // wait at the same time count once.
-            std::thread::sleep(Duration::from_millis(100));
+            // The script may be ready before its starter catches signals, and two that come within
+            // 250 ms count as one.
+            std::thread::sleep(Duration::from_millis(300));
             // SAFETY: a plain system call on the id of our child.
             unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
         }
