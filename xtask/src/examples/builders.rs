@@ -46,7 +46,9 @@ impl Distil {
         command
             .args(args)
             .env("DISTIL_ROOT", &self.root)
-            .env("DISTIL_BASES", "packages");
+            .env("DISTIL_BASES", "packages")
+            // Images count towards the limit: those of other examples would leave no room for the cache.
+            .env("DISTIL_CACHE_LIMIT", "1TB");
         command
     }
 
