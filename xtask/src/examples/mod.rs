@@ -124,7 +124,6 @@ fn run_all(options: &Options) -> Result<Vec<String>, Failure> {
                 options.distil.display()
             ))
         })?;
-    // Docker hosts and distil's own tests have folders of this kind in the same place: the name says whose it is.
     let work = tempfile::Builder::new()
         .prefix("distil-examples.")
         .tempdir_in(&options.work)
