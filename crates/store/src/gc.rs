@@ -38,8 +38,8 @@ pub enum Prune<'a> {
     },
     /// These, whatever they are.
     These(&'a [RecordId]),
-    /// Least recently used ones, until layers and blobs of the whole store take at most this
-    /// many bytes.
+    /// Least recently used ones, until layers and blobs that no image has take at most this many
+    /// bytes. Records whose layers an image has too are spared: they free no space.
     ToSize(u64),
 }
 
@@ -86,10 +86,10 @@ impl Store {
         Ok(report)
     }
 
-    /// Collects when the store takes more than `limit` bytes; the automatic collection, to be
-    /// called at the end of a build.
+    /// Collects when the store takes more than `limit` bytes beside its images; the automatic
+    /// collection, to be called at the end of a build.
     pub fn collect_above(&self, limit: u64) -> Result<Option<GcReport>, StoreError> {
-        if self.total_size()? <= limit {
+        if self.cache_size()? <= limit {
             return Ok(None);
         }
         self.collect(Prune::ToSize(limit)).map(Some)
@@ -282,7 +282,7 @@ fn choose(connection: &Connection, prune: Prune<'_>) -> Result<Vec<RecordUsage>,
     }
 }
 
-/// Takes candidates, oldest first, until what is left takes at most `limit` bytes.
+/// Takes candidates, oldest first, until what is left beside the images takes at most `limit` bytes.
 fn until_below(
     connection: &Connection,
     candidates: Vec<RecordUsage>,
@@ -290,7 +290,7 @@ fn until_below(
 ) -> Result<Vec<RecordUsage>, StoreError> {
     let mut weights = Weights::read(connection)?;
     let mut chosen = Vec::new();
-    for record in candidates {
+    for record in candidates.into_iter().filter(|record| !record.shared) {
         if weights.total <= limit {
             break;
         }
@@ -300,7 +300,7 @@ fn until_below(
     Ok(chosen)
 }
 
-/// How many named things use each layer and blob, and what all used ones weigh.
+/// How many records and leases use each layer and blob that no image has, and what these weigh.
 struct Weights {
     users: HashMap<Item, (u64, u64)>,
     /// The layers that layers add to, which use them as long as they are used.
@@ -326,14 +326,15 @@ impl Weights {
             Ok((LayerId::from_row(row.get(0)?), LayerId::from_row(row.get(1)?)))
         })?;
         weights.extends = rows.collect::<Result<_, _>>()?;
-        let mut select = connection.prepare(
-            "WITH named(layer) AS (SELECT layer FROM record_layers UNION ALL SELECT layer FROM image_layers
-                 UNION ALL SELECT layer FROM held_layers)
+        let mut select = connection.prepare(&format!(
+            "WITH named(layer) AS (SELECT layer FROM record_layers UNION ALL SELECT layer FROM held_layers)
              SELECT used.layer, layers.size, count(*) FROM
                  (SELECT layer FROM named UNION ALL
                   SELECT extends FROM layers WHERE id IN (SELECT layer FROM named) AND extends IS NOT NULL) AS used
-             JOIN layers ON layers.id = used.layer GROUP BY used.layer",
-        )?;
+             JOIN layers ON layers.id = used.layer
+             WHERE used.layer NOT IN ({IMAGE_LAYERS}) GROUP BY used.layer",
+            IMAGE_LAYERS = usage::IMAGE_LAYERS,
+        ))?;
         let rows = select.query_map([], |row| {
             let layer = Item::Layer(LayerId::from_row(row.get(0)?));
             Ok((layer, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
@@ -341,12 +342,13 @@ impl Weights {
         for row in rows {
             weights.add(row?);
         }
-        let mut select = connection.prepare(
+        let mut select = connection.prepare(&format!(
             "SELECT used.digest, blobs.size, count(*) FROM
-                 (SELECT digest FROM record_blobs UNION ALL SELECT digest FROM image_blobs
-                  UNION ALL SELECT digest FROM held_blobs) AS used
-             JOIN blobs ON blobs.digest = used.digest GROUP BY used.digest",
-        )?;
+                 (SELECT digest FROM record_blobs UNION ALL SELECT digest FROM held_blobs) AS used
+             JOIN blobs ON blobs.digest = used.digest
+             WHERE used.digest NOT IN ({IMAGE_BLOBS}) GROUP BY used.digest",
+            IMAGE_BLOBS = usage::image_blobs(),
+        ))?;
         let rows = select.query_map([], |row| {
             let blob = Item::Blob(Digest::from_bytes(row.get(0)?));
             Ok((blob, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))

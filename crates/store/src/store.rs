@@ -289,11 +289,11 @@ impl Store {
 
     /// Whether [`Store::keep_up`] has something to do.
     pub fn needs_upkeep(&self, limit: u64) -> Result<bool, StoreError> {
-        Ok(self.db().with_read(|tx| has_pending(tx))? || self.total_size()? > limit)
+        Ok(self.db().with_read(|tx| has_pending(tx))? || self.cache_size()? > limit)
     }
 
     /// What is due after a build: [`Store::sync`], and the build cache gives up its least recently used records
-    /// until the store takes at most `limit` bytes.
+    /// until the store takes at most `limit` bytes beside its images.
     pub fn keep_up(&self, limit: u64) -> Result<(), StoreError> {
         self.sync()?;
         self.collect_above(limit).map(drop)

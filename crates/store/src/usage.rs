@@ -41,6 +41,8 @@ pub struct Usage {
     pub total: u64,
     /// Bytes that images need, counted once.
     pub images: u64,
+    /// Bytes beside the images: what a size limit is compared with, as [`Store::cache_size`].
+    pub cache: u64,
     /// Bytes that pruning the build cache with `all` would free now, and other refuse.
     pub reclaimable: u64,
 }
@@ -60,15 +62,35 @@ impl Store {
                 records,
                 total: total(tx)?,
                 images: image_bytes(tx)?,
+                cache: cache_bytes(tx)?,
                 reclaimable,
             })
         })
     }
 
-    /// Bytes of all layers (file contents) and blobs: what a size limit is compared with.
+    /// Bytes of all layers (file contents) and blobs.
     pub fn total_size(&self) -> Result<u64, StoreError> {
         self.db().with_read(|tx| total(tx))
     }
+
+    /// Bytes of the layers and blobs that no image has, which is what a size limit is compared
+    /// with: images are deleted by name alone, so that they may not cost the build cache its place.
+    pub fn cache_size(&self) -> Result<u64, StoreError> {
+        self.db().with_read(|tx| cache_bytes(tx))
+    }
+}
+
+/// The layers that images need, those that they add to included.
+pub(crate) const IMAGE_LAYERS: &str = "SELECT layer FROM image_layers
+    UNION SELECT extends FROM layers WHERE extends IS NOT NULL AND id IN (SELECT layer FROM image_layers)";
+
+/// The blobs that images need, or that are compressed forms of their layers.
+pub(crate) fn image_blobs() -> String {
+    format!(
+        "SELECT digest FROM image_blobs UNION SELECT digest FROM layer_blobs WHERE diff_id IN (
+             SELECT diff_id FROM layers WHERE diff_id IS NOT NULL AND id IN ({IMAGE_LAYERS})
+             UNION SELECT diff_id FROM clamped_layers WHERE layer IN ({IMAGE_LAYERS}))"
+    )
 }
 
 fn total(connection: &Connection) -> Result<u64, StoreError> {
@@ -79,11 +101,18 @@ fn total(connection: &Connection) -> Result<u64, StoreError> {
 }
 
 fn image_bytes(connection: &Connection) -> Result<u64, StoreError> {
+    let image_blobs = image_blobs();
     sum(
         connection,
-        "SELECT coalesce((SELECT sum(size) FROM layers WHERE id IN (SELECT layer FROM image_layers)), 0)
-         + coalesce((SELECT sum(size) FROM blobs WHERE digest IN (SELECT digest FROM image_blobs)), 0)",
+        &format!(
+            "SELECT coalesce((SELECT sum(size) FROM layers WHERE id IN ({IMAGE_LAYERS})), 0)
+             + coalesce((SELECT sum(size) FROM blobs WHERE digest IN ({image_blobs})), 0)"
+        ),
     )
+}
+
+fn cache_bytes(connection: &Connection) -> Result<u64, StoreError> {
+    Ok(total(connection)?.saturating_sub(image_bytes(connection)?))
 }
 
 fn sum(connection: &Connection, sql: &str) -> Result<u64, StoreError> {

@@ -46,9 +46,7 @@ impl Distil {
         command
             .args(args)
             .env("DISTIL_ROOT", &self.root)
-            .env("DISTIL_BASES", "packages")
-            // Images count towards the limit: those of other examples would leave no room for the cache.
-            .env("DISTIL_CACHE_LIMIT", "1TB");
+            .env("DISTIL_BASES", "packages");
         command
     }
 

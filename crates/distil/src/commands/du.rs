@@ -57,7 +57,13 @@ pub(crate) fn du(session: &Session, args: &DuArgs) -> Result<(), CliError> {
     let cache: u64 = usage.records.iter().map(|record| record.size).sum();
     let mut out = std::io::stdout().lock();
     writeln!(out, "Images:       {}", units::bytes(usage.images))?;
-    writeln!(out, "Build cache:  {}", units::bytes(cache))?;
+    writeln!(
+        out,
+        "Build cache:  {} ({} of it in no image, limit {})",
+        units::bytes(cache),
+        units::bytes(usage.cache),
+        units::bytes(limit)
+    )?;
     let downloads = store.downloads_size().map_err(store_error)?;
     if downloads > 0 {
         writeln!(
@@ -74,12 +80,7 @@ pub(crate) fn du(session: &Session, args: &DuArgs) -> Result<(), CliError> {
         )?;
     }
     writeln!(out, "Reclaimable:  {}", units::bytes(usage.reclaimable))?;
-    writeln!(
-        out,
-        "Total:        {} (limit {})",
-        units::bytes(usage.total),
-        units::bytes(limit)
-    )?;
+    writeln!(out, "Total:        {}", units::bytes(usage.total))?;
     Ok(())
 }
 

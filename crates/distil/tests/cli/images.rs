@@ -239,7 +239,7 @@ fn the_build_cache_is_listed_and_pruned() {
         "Images:",
         "Build cache:",
         "Reclaimable:",
-        "(limit ",
+        " of it in no image, limit ",
     ] {
         assert!(du.contains(part), "{part} in {du}");
     }

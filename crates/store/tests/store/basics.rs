@@ -423,6 +423,41 @@ fn pruning_takes_the_least_recently_used_first() {
 }
 
 #[test]
+fn the_size_limit_is_that_of_the_build_cache_alone() {
+    let (directory, store) = new_store();
+    let (base, top) = (layer(&store, 1000, None), layer(&store, 500, None));
+    let shared = record(&store, b"of an image", vec![base, top]);
+    let own: Vec<_> = (0..3u8)
+        .map(|key| record(&store, &[key], vec![base, layer(&store, 100, None)]))
+        .collect();
+    let image = image(&store, b"config", vec![base, top], 1);
+    store
+        .images()
+        .put(&image, &[name("app")], Timestamp(0))
+        .expect("puts");
+    drop(store);
+    let store = Store::open(&directory.path().join("store")).expect("opens");
+    assert_eq!(store.cache_size().expect("counts"), 300);
+    assert!(store.collect_above(300).expect("collects").is_none());
+    let report = store
+        .collect_above(200)
+        .expect("collects")
+        .expect("is above the limit");
+    let gone: Vec<_> = report.records.iter().map(|record| record.id).collect();
+    assert_eq!(gone, [own[0]], "a record of an image frees nothing");
+    assert!(store.cache().get(shared).expect("gets").is_some());
+    assert_eq!(store.usage().expect("counts").cache, 200);
+
+    store.images().remove("app", true).expect("removes");
+    store.collect(Prune::Nothing).expect("collects");
+    assert_eq!(
+        store.cache_size().expect("counts"),
+        1700,
+        "without the image its layers are of the cache alone"
+    );
+}
+
+#[test]
 fn pruning_without_all_spares_shared_and_internal_records() {
     let (directory, store) = new_store();
     let shared_layer = layer(&store, 5, None);
