@@ -26,6 +26,8 @@ use distil_oci::{Digester, Reference};
 const NAME: &str = "debian:bookworm-slim";
 /// Set in the process that assembles inside the user namespace.
 const WORKER: &str = "DISTIL_ASSEMBLE_INTO";
+/// Its downloads, of which the namespace has a copy.
+const WORKER_CACHE: &str = "DISTIL_ASSEMBLE_CACHE";
 
 /// Sets up `/dev` in a mount namespace of its own and runs the step in the tree,
 /// or in an overlay whose upper directory it is: both must give the same.
@@ -60,7 +62,10 @@ fn host_sources() -> Vec<Source> {
 }
 
 fn cache_directory() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian-cache")
+    match std::env::var_os(WORKER_CACHE) {
+        Some(copy) => copy.into(),
+        None => Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian-cache"),
+    }
 }
 
 /// Plans and unpacks; `None` when the archive cannot be reached.
@@ -184,10 +189,20 @@ fn worker() {
 fn in_namespace(target: &Path) -> Outcome<Vec<String>> {
     let list = target.with_extension("list");
     fs::write(&list, "")?;
+    // Where this program and its cache lie, others may not look: root's home is closed on Debian.
+    let program = target.with_extension("program");
+    fs::copy(std::env::current_exe()?, &program)?;
+    let cache = target.with_extension("cache");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(cache_directory())
+        .arg(&cache)
+        .status()?;
+    assert!(copied.success());
     for path in [target, &list] {
         std::os::unix::fs::chown(path, Some(100_000), Some(100_000))?;
     }
-    chown_tree(&cache_directory())?;
+    chown_tree(&cache)?;
     // `cat` holds the namespace until its input is closed.
     let mut holder = Command::new("unshare");
     let mut holder = holder.args(["--user", "cat"]).stdin(Stdio::piped()).spawn()?;
@@ -200,9 +215,10 @@ fn in_namespace(target: &Path) -> Outcome<Vec<String>> {
     }
     let output = Command::new("nsenter")
         .args(["--user", "--target", &holder.id().to_string()])
-        .arg(std::env::current_exe()?)
+        .arg(&program)
         .args(["--exact", "worker", "--nocapture"])
         .env(WORKER, target)
+        .env(WORKER_CACHE, &cache)
         .output()?;
     drop(holder.stdin.take());
     holder.wait()?;
@@ -212,7 +228,7 @@ fn in_namespace(target: &Path) -> Outcome<Vec<String>> {
     Ok(fs::read_to_string(list)?.lines().map(str::to_owned).collect())
 }
 
-/// The cache is used from both sides; in the namespace only its root may write.
+/// In the namespace only its root may write.
 fn chown_tree(path: &Path) -> io::Result<()> {
     std::os::unix::fs::chown(path, Some(100_000), Some(100_000))?;
     if path.is_dir() {
