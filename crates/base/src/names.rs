@@ -10,7 +10,9 @@ use std::fmt;
 use distil_oci::{Platform, Reference};
 
 use crate::nearest;
-use crate::recipe::{Builtin, ImageSpec, RecipeChain, RecipeError, Request, Variant, builtin_chains};
+use crate::recipe::{
+    Builtin, ImageSpec, RecipeChain, RecipeError, Request, Variant, builtin_chain, builtin_chains,
+};
 use crate::release::{DebianRelease, debian_architecture};
 
 /// Where the published images are.
@@ -94,10 +96,7 @@ fn split_architecture(tag: &str) -> (&str, Option<&'static str>) {
 
 /// Families that are images by themselves, with the releases of each.
 fn families() -> impl Iterator<Item = (&'static Builtin, &'static RecipeChain)> {
-    builtin_chains()
-        .iter()
-        .filter(|(one, _)| one.is_image)
-        .map(|(one, chain)| (*one, chain))
+    builtin_chains().filter(|(one, _)| one.is_image)
 }
 
 impl DistrolessImage {
@@ -111,8 +110,8 @@ impl DistrolessImage {
         let parts = Parts::of(reference)?;
         let release = parts.release()?;
         let (variant, architecture) = parts.variant()?;
-        let (family, _) = families()
-            .find(|(one, chain)| one.name == parts.family && chain.releases().contains(&release))?;
+        let (family, _) = builtin_chain(parts.family)
+            .filter(|(one, chain)| one.is_image && chain.releases().contains(&release))?;
         Some(DistrolessImage {
             family: family.name,
             release,

@@ -224,10 +224,7 @@ fn built_in_recipes_can_be_selected() -> Outcome<()> {
             let Some((indexes, _)) = indexes(release, architecture)? else {
                 return Ok(());
             };
-            for (_, chain) in builtin_chains()
-                .iter()
-                .filter(|(_, chain)| chain.releases().contains(&release))
-            {
+            for (_, chain) in builtin_chains().filter(|(_, chain)| chain.releases().contains(&release)) {
                 let debug = Variant::from_tag("debug").unwrap();
                 let request = Request {
                     release: Some(release),

@@ -9,6 +9,8 @@
 
 #[path = "support/ordinary_user.rs"]
 mod ordinary_user;
+#[path = "support/program.rs"]
+mod program;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use ordinary_user::OrdinaryUser;
+use program::copy_distil;
 
 /// A store and a context, perhaps of another user.
 struct World {
@@ -28,8 +31,7 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(directory.path().join("context")).unwrap();
-        // The program is copied: the user may not see the build folder.
-        fs::copy(env!("CARGO_BIN_EXE_distil"), directory.path().join("distil")).unwrap();
+        copy_distil(&directory.path().join("distil"));
         World { directory, user }
     }
 

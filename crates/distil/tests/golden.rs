@@ -12,6 +12,8 @@
 
 #[path = "support/ordinary_user.rs"]
 mod ordinary_user;
+#[path = "support/program.rs"]
+mod program;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -23,6 +25,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ordinary_user::OrdinaryUser;
+use program::copy_distil;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -75,7 +78,7 @@ fn corpus(args: &[&str], user: Option<String>) -> Corpus {
         images = work.path().join("images");
         run(Command::new("chown").args(["-R", user]).arg(work.path()));
         let copy = work.path().join("distil");
-        std::fs::copy(&binary, &copy).unwrap();
+        copy_distil(&copy);
         binary = copy;
     }
     let more = std::env::var("DISTIL_GOLDEN_ARGS").unwrap_or_default();

@@ -15,6 +15,7 @@ mod header;
 mod links;
 mod reader;
 mod settle;
+mod spare;
 mod stream;
 mod target;
 mod tree;

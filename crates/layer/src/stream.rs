@@ -3,13 +3,14 @@
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use distil_oci::{DiffId, Digester};
 use distil_rootfs::{ChangePart, ChangeSink, ChangeStream, Node, Xattrs};
 
 use crate::header::BLOCK;
+use crate::spare::{CHUNK, Spare};
 use crate::writer::Counts;
 use crate::{LinkGroups, TarOptions, TarSummary, TarWriter};
 
@@ -18,9 +19,6 @@ const PARTS: usize = 8;
 
 /// Pieces of one part that may wait: those of any batch, so that only large files wait for their turn.
 const PIECES: usize = 16;
-
-/// Bytes that are handed over at once.
-const CHUNK: usize = 128 << 10;
 
 /// Hashes the tar of what `tell` tells, in a thread of its own, so that the diff ID of a layer is known when the
 /// layer is written. Parts that are ahead of their turn wait in memory, a few MB at most.
@@ -53,29 +51,6 @@ enum Piece {
     Shared(Arc<Vec<u8>>),
     /// All were sent.
     End(Counts),
-}
-
-/// Buffers that were hashed, to be filled again.
-#[derive(Default)]
-struct Spare(Mutex<Vec<Vec<u8>>>);
-
-impl Spare {
-    fn buffers(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self) -> Vec<u8> {
-        let found = self.buffers().pop();
-        found.unwrap_or_else(|| Vec::with_capacity(CHUNK))
-    }
-
-    fn give_back(&self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        // Of large ones few are needed again.
-        if buffer.capacity() <= 2 * CHUNK {
-            self.buffers().push(buffer);
-        }
-    }
 }
 
 fn hash(parts: &Receiver<Receiver<Piece>>, spare: &Spare) -> Option<TarSummary> {

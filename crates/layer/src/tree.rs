@@ -14,11 +14,9 @@ use distil_rootfs::{ChangeSink, Dir, DirTree, Entry, FileKind, Tree, Xattrs, xat
 
 use crate::error::{at, io_at};
 use crate::settle::MAX_DEPTH;
+use crate::spare::{CHUNK, Spare};
 use crate::writer::Counts;
 use crate::{LayerError, LinkGroups, TarOptions, TarSummary, TarWriter};
-
-/// Bytes that go from the walk to the hashing thread at once.
-const CHUNK: usize = 128 << 10;
 
 /// Pieces that may wait, so that memory stays bounded.
 const AHEAD: usize = 8;
@@ -62,9 +60,11 @@ pub fn write_tree(
 ) -> Result<TarSummary, LayerError> {
     let targets = links.targets();
     let (sender, receiver) = sync_channel(AHEAD);
+    let spare = Spare::default();
     std::thread::scope(|scope| {
-        let hashing = scope.spawn(move || hash(&receiver, out));
-        let walked = walk(tree, options, Readers::new(scope, &targets), sender);
+        let hashing = scope.spawn(|| hash(receiver, &spare, out));
+        let chunks = Chunks::new(sender, &spare);
+        let walked = walk(tree, options, Readers::new(scope, &targets, &spare), chunks);
         let hashed = hashing
             .join()
             .unwrap_or_else(|_| Err(stream_error(io::Error::other("hashing stopped"))));
@@ -92,13 +92,10 @@ pub fn write_tar_of<E: From<LayerError> + Send>(
     feed: impl FnOnce(&mut dyn ChangeSink) -> Result<(), E>,
 ) -> Result<TarSummary, E> {
     let (sender, receiver) = sync_channel(AHEAD);
+    let spare = Spare::default();
     std::thread::scope(|scope| {
-        let hashing = scope.spawn(move || hash(&receiver, out));
-        let chunks = Chunks {
-            sender,
-            chunk: Vec::new(),
-        };
-        let mut tar = TarWriter::unhashed(chunks, options);
+        let hashing = scope.spawn(|| hash(receiver, &spare, out));
+        let mut tar = TarWriter::unhashed(Chunks::new(sender, &spare), options);
         let fed = feed(&mut tar);
         // Dropping the output ends the hashing thread.
         let finished = tar.finish().map(|(_, summary)| summary);
@@ -113,16 +110,12 @@ pub fn write_tar_of<E: From<LayerError> + Send>(
     })
 }
 
-fn walk(
+fn walk<'scope>(
     tree: &dyn Tree,
     options: TarOptions,
-    readers: Readers<'_, '_>,
-    sender: SyncSender<Piece>,
+    readers: Readers<'scope, '_>,
+    chunks: Chunks<'scope>,
 ) -> Result<TarSummary, LayerError> {
-    let chunks = Chunks {
-        sender,
-        chunk: Vec::new(),
-    };
     let mut walk = Walk {
         encoder: Encoder {
             tar: TarWriter::unhashed(chunks, options),
@@ -146,7 +139,7 @@ enum Piece {
 }
 
 /// Hashes and writes all pieces; counts the batches.
-fn hash(pieces: &Receiver<Piece>, mut out: impl Write) -> Result<(DiffId, Counts), LayerError> {
+fn hash(pieces: Receiver<Piece>, spare: &Spare, mut out: impl Write) -> Result<(DiffId, Counts), LayerError> {
     let mut digester = Digester::new();
     let mut total = Counts::default();
     for piece in pieces {
@@ -163,6 +156,7 @@ fn hash(pieces: &Receiver<Piece>, mut out: impl Write) -> Result<(DiffId, Counts
         };
         digester.update(&bytes);
         out.write_all(&bytes).map_err(stream_error)?;
+        spare.give_back(bytes);
     }
     out.flush().map_err(stream_error)?;
     Ok((DiffId(digester.finish()), total))
@@ -176,12 +170,21 @@ fn stream_error(source: io::Error) -> LayerError {
 }
 
 /// Collects bytes and hands them to the hashing thread.
-struct Chunks {
+struct Chunks<'s> {
     sender: SyncSender<Piece>,
     chunk: Vec<u8>,
+    spare: &'s Spare,
 }
 
-impl Chunks {
+impl<'s> Chunks<'s> {
+    fn new(sender: SyncSender<Piece>, spare: &'s Spare) -> Self {
+        Self {
+            sender,
+            chunk: Vec::new(),
+            spare,
+        }
+    }
+
     fn send(&self, piece: Piece) -> io::Result<()> {
         self.sender
             .send(piece)
@@ -189,13 +192,16 @@ impl Chunks {
     }
 }
 
-impl Write for Chunks {
+impl Write for Chunks<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.chunk.extend_from_slice(bytes);
-        if self.chunk.len() >= CHUNK {
+        // A chunk that does not grow stays where it is in memory.
+        if self.chunk.len() + bytes.len() > CHUNK {
             self.flush()?;
-            self.chunk.reserve(CHUNK);
         }
+        if self.chunk.capacity() == 0 {
+            self.chunk = self.spare.take();
+        }
+        self.chunk.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -222,6 +228,7 @@ struct Batch {
 struct Readers<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     targets: &'env HashMap<&'env Path, &'env Path>,
+    spare: &'env Spare,
     batches: Sender<Batch>,
     waiting: Arc<Mutex<Receiver<Batch>>>,
     running: usize,
@@ -230,11 +237,16 @@ struct Readers<'scope, 'env> {
 }
 
 impl<'scope, 'env> Readers<'scope, 'env> {
-    fn new(scope: &'scope Scope<'scope, 'env>, targets: &'env HashMap<&'env Path, &'env Path>) -> Self {
+    fn new(
+        scope: &'scope Scope<'scope, 'env>,
+        targets: &'env HashMap<&'env Path, &'env Path>,
+        spare: &'env Spare,
+    ) -> Self {
         let (batches, waiting) = channel();
         Self {
             scope,
             targets,
+            spare,
             batches,
             waiting: Arc::new(Mutex::new(waiting)),
             running: 0,
@@ -249,7 +261,7 @@ impl<'scope, 'env> Readers<'scope, 'env> {
             return;
         }
         self.running += 1;
-        let (waiting, targets) = (Arc::clone(&self.waiting), self.targets);
+        let (waiting, targets, spare) = (Arc::clone(&self.waiting), self.targets, self.spare);
         self.scope.spawn(move || {
             let mut buffer = Vec::new();
             let next = || {
@@ -259,7 +271,7 @@ impl<'scope, 'env> Readers<'scope, 'env> {
             while let Some(batch) = next() {
                 let part = batch.part.clone();
                 // The hashing thread stops listening after an error.
-                let _ = part.send(encode(batch, targets, &mut buffer));
+                let _ = part.send(encode(batch, targets, spare.take(), &mut buffer));
             }
         });
     }
@@ -268,10 +280,11 @@ impl<'scope, 'env> Readers<'scope, 'env> {
 fn encode(
     batch: Batch,
     targets: &HashMap<&Path, &Path>,
+    part: Vec<u8>,
     buffer: &mut Vec<u8>,
 ) -> Result<(Vec<u8>, Counts), LayerError> {
     let mut encoder = Encoder {
-        tar: TarWriter::unhashed(Vec::new(), batch.options),
+        tar: TarWriter::unhashed(part, batch.options),
         targets,
         buffer: std::mem::take(buffer),
         path: batch.path,
@@ -284,7 +297,7 @@ fn encode(
 }
 
 struct Walk<'l, 'scope, 'env> {
-    encoder: Encoder<'l, Chunks>,
+    encoder: Encoder<'l, Chunks<'scope>>,
     options: TarOptions,
     readers: Readers<'scope, 'env>,
 }

@@ -89,7 +89,7 @@ impl Store {
     /// Collects when the store takes more than `limit` bytes beside its images; the automatic
     /// collection, to be called at the end of a build.
     pub fn collect_above(&self, limit: u64) -> Result<Option<GcReport>, StoreError> {
-        if self.cache_size()? <= limit {
+        if !self.is_above(limit)? {
             return Ok(None);
         }
         self.collect(Prune::ToSize(limit)).map(Some)

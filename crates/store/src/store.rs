@@ -289,7 +289,7 @@ impl Store {
 
     /// Whether [`Store::keep_up`] has something to do.
     pub fn needs_upkeep(&self, limit: u64) -> Result<bool, StoreError> {
-        Ok(self.db().with_read(|tx| has_pending(tx))? || self.cache_size()? > limit)
+        Ok(self.db().with_read(|tx| has_pending(tx))? || self.is_above(limit)?)
     }
 
     /// What is due after a build: [`Store::sync`], and the build cache gives up its least recently used records

@@ -78,6 +78,12 @@ impl Store {
     pub fn cache_size(&self) -> Result<u64, StoreError> {
         self.db().with_read(|tx| cache_bytes(tx))
     }
+
+    /// Whether [`Store::cache_size`] is above `limit`. The end of every build asks: the images are looked at only
+    /// where everything together is above it.
+    pub(crate) fn is_above(&self, limit: u64) -> Result<bool, StoreError> {
+        Ok(self.total_size()? > limit && self.cache_size()? > limit)
+    }
 }
 
 /// The layers that images need, those that they add to included.

@@ -42,8 +42,7 @@ struct Head {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
-    #[serde(rename = "version")]
-    _version: u32,
+    version: u32,
     #[serde(default)]
     image: Vec<Image>,
     #[serde(default)]
@@ -186,12 +185,17 @@ impl Lockfile {
             line: line_at(text, error.span().map_or(0, |span| span.start)),
             reason: error.message().to_owned(),
         };
-        let head: Head = toml::from_str(text).map_err(|error| syntax(&error))?;
-        if head.version != VERSION {
-            return Err(ParseError::Version { found: head.version });
+        match toml::from_str::<File>(text) {
+            Ok(file) if file.version == VERSION => Reader { text }.lockfile(file),
+            // What is unknown in it may be what another version has.
+            other => {
+                let head: Head = toml::from_str(text).map_err(|error| syntax(&error))?;
+                Err(match other {
+                    Err(error) if head.version == VERSION => syntax(&error),
+                    _ => ParseError::Version { found: head.version },
+                })
+            }
         }
-        let file: File = toml::from_str(text).map_err(|error| syntax(&error))?;
-        Reader { text }.lockfile(file)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The recipes that distil brings along.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use super::{Recipe, RecipeChain, RecipeError};
 
@@ -56,14 +56,18 @@ pub(crate) fn parsed(name: &str) -> Option<Result<Recipe, RecipeError>> {
     Some(Recipe::parse(found.file, found.text))
 }
 
-/// All built-in recipes with what they extend. A test proves that all of them are here.
+/// A built-in recipe with what it extends. Each is read when it is asked for, and once; a test proves
+/// that all can be read.
 #[must_use]
-pub fn builtin_chains() -> &'static [(&'static Builtin, RecipeChain)] {
-    static CHAINS: LazyLock<Vec<(&'static Builtin, RecipeChain)>> = LazyLock::new(|| {
-        BUILTINS
-            .iter()
-            .filter_map(|one| Some((one, RecipeChain::builtin(one.name).ok()?)))
-            .collect()
-    });
-    &CHAINS
+pub fn builtin_chain(name: &str) -> Option<(&'static Builtin, &'static RecipeChain)> {
+    static CHAINS: [OnceLock<Option<RecipeChain>>; BUILTINS.len()] =
+        [const { OnceLock::new() }; BUILTINS.len()];
+    let (one, chain) = BUILTINS.iter().zip(&CHAINS).find(|(one, _)| one.name == name)?;
+    let chain = chain.get_or_init(|| RecipeChain::complete(parsed(name)?.ok()?, None).ok());
+    Some((one, chain.as_ref()?))
+}
+
+/// All built-in recipes with what they extend.
+pub fn builtin_chains() -> impl Iterator<Item = (&'static Builtin, &'static RecipeChain)> {
+    BUILTINS.iter().filter_map(|one| builtin_chain(one.name))
 }

@@ -50,11 +50,10 @@ impl RecipeChain {
     /// # Errors
     /// When there is none of this name.
     pub fn builtin(name: &str) -> Result<RecipeChain, RecipeError> {
-        let Some(recipe) = builtin::parsed(name) else {
-            let section = Section::top(name);
-            return Err(unknown(&section, 0, name));
-        };
-        RecipeChain::complete(recipe?, None)
+        match builtin::builtin_chain(name) {
+            Some((_, chain)) => Ok(chain.clone()),
+            None => Err(unknown(&Section::top(name), 0, name)),
+        }
     }
 
     /// Reads the recipe file at `path`, those that it extends, and the keyrings and
@@ -67,7 +66,7 @@ impl RecipeChain {
         RecipeChain::complete(recipe, Some(path))
     }
 
-    fn complete(recipe: Recipe, path: Option<&Path>) -> Result<RecipeChain, RecipeError> {
+    pub(super) fn complete(recipe: Recipe, path: Option<&Path>) -> Result<RecipeChain, RecipeError> {
         let mut chain = RecipeChain {
             recipes: Vec::new(),
             beside: BTreeMap::new(),

@@ -15,8 +15,8 @@ use super::{PackageEntry, PackageEntryKind, StoredPackage};
 pub(super) const NAME: &str = "small";
 /// Files up to this many bytes are in it.
 pub(super) const SMALLEST: u64 = 16 << 10;
-/// Bytes that are read at once.
-const WINDOW: usize = 128 << 10;
+/// Bytes that are read at once, at most.
+const WINDOW: u64 = 32 << 10;
 
 /// The length of an entry's content when it is in the file.
 fn length(entry: &PackageEntry) -> Option<usize> {
@@ -36,6 +36,8 @@ pub struct SmallContents {
     window: Vec<u8>,
     /// Where the window begins in the file.
     at: u64,
+    /// Bytes of the file.
+    end: u64,
 }
 
 impl StoredPackage {
@@ -67,6 +69,7 @@ impl StoredPackage {
             starts,
             window: Vec::new(),
             at: 0,
+            end,
         })
     }
 }
@@ -102,10 +105,11 @@ impl SmallContents {
 
     /// Moves the window.
     fn read(&mut self, start: u64) -> io::Result<()> {
-        self.window.resize(WINDOW, 0);
+        let size = self.end.saturating_sub(start).min(WINDOW);
+        self.window.resize(usize::try_from(size).unwrap_or(0), 0);
         self.at = start;
         let mut filled = 0;
-        while let (Some(file), Some(rest)) = (&self.file, self.window.get_mut(filled..)) {
+        while let (Some(file), Some(rest @ [_, ..])) = (&self.file, self.window.get_mut(filled..)) {
             match file.read_at(rest, start + filled as u64) {
                 Ok(0) => break,
                 Ok(count) => filled += count,

@@ -3,6 +3,11 @@
 use std::fs;
 use std::process::{Command, Output};
 
+use program::copy_distil;
+
+#[path = "../support/program.rs"]
+mod program;
+
 /// A store of its own; perhaps of another user.
 pub(crate) struct World {
     pub(crate) directory: tempfile::TempDir,
@@ -15,8 +20,7 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("context")).unwrap();
         fs::write(directory.path().join("context/Dockerfile"), dockerfile).unwrap();
-        // The program is copied: the user may not see the build folder.
-        fs::copy(env!("CARGO_BIN_EXE_distil"), directory.path().join("distil")).unwrap();
+        copy_distil(&directory.path().join("distil"));
         let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(directory.path(), everyone).unwrap();
         let world = World { directory, user };

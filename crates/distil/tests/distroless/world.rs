@@ -4,6 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use program::copy_distil;
+
+#[path = "../support/program.rs"]
+mod program;
+
 pub(crate) struct World {
     directory: tempfile::TempDir,
     user: Option<String>,
@@ -50,8 +55,7 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(directory.path(), everyone).unwrap();
-        // The program is copied: the user may not see the build folder.
-        fs::copy(env!("CARGO_BIN_EXE_distil"), directory.path().join("distil")).unwrap();
+        copy_distil(&directory.path().join("distil"));
         let folder = directory.path().join("programs");
         fs::create_dir(&folder).unwrap();
         for entry in fs::read_dir(programs).unwrap() {

@@ -10,6 +10,8 @@
 #[path = "../support/ordinary_user.rs"]
 mod ordinary_user;
 mod own_suite;
+#[path = "../support/program.rs"]
+mod program;
 #[path = "../../../debian/tests/support/mod.rs"]
 mod support;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::ordinary_user::OrdinaryUser;
+use crate::program::copy_distil;
 use crate::support::{TestArchive, now};
 
 const DAY: i64 = 86_400;
@@ -43,7 +44,7 @@ impl World {
 
     /// Everything belongs to `user` from now on, who may not see where the program was built.
     fn of(mut self, user: &OrdinaryUser) -> World {
-        fs::copy(env!("CARGO_BIN_EXE_distil"), self.path("distil")).unwrap();
+        copy_distil(&self.path("distil"));
         for folder in [self.directory.path(), self.archive.path()] {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
         }

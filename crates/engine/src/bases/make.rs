@@ -11,7 +11,7 @@ use distil_debian::{
     Archive, Expected, PackageFile, PackageIdentity, PackageStore, SnapshotMirror, StoredPackage,
     WantedPackage,
 };
-use distil_layer::{TarOptions, TarSummary, write_tar};
+use distil_layer::{LinkGroups, TarOptions, TarSummary, write_tar};
 use distil_oci::{Descriptor, DiffId, Digest, Manifest, media_type};
 use distil_snapshot::{ActiveSnapshot, CommitOptions, Snapshotter};
 use distil_sources::{ImageError, Transfer};
@@ -55,6 +55,26 @@ struct Layer {
 struct Earlier {
     id: LayerId,
     listing: Listing,
+}
+
+/// The files of a layer in their place.
+struct Written {
+    active: ActiveSnapshot,
+    /// Of a whole layer.
+    links: LinkGroups,
+    /// It has only what it adds to an earlier layer.
+    is_addition: bool,
+}
+
+impl Written {
+    /// The tar of a layer that was not known before.
+    fn tar(&self) -> Result<TarSummary, Problem> {
+        if self.is_addition {
+            return Err(Problem::Other("the layer cannot be added to another".into()));
+        }
+        let dir = self.active.upper_dir();
+        write_tar(&dir, &self.links, TarOptions::default(), std::io::sink()).map_err(|error| other(&error))
+    }
 }
 
 impl BaseMaker {
@@ -162,88 +182,85 @@ impl BaseMaker {
         Ok(layers)
     }
 
-    /// One layer, written unless the store has the same one for the same place.
+    /// One layer, written unless the store has the same one for the same place. Its tar is hashed meanwhile.
     fn layer(&self, composed: &Composed, number: usize, below: &[LayerId]) -> Result<Layer, Problem> {
         let listing = composed.listing(number);
         let key = listing.key();
         if let Some(layer) = self.known_layer(&key, below)? {
             return Ok(layer);
         }
-        let earlier = match composed.layers() {
-            1 => self.earlier(composed.kin()),
-            _ => None,
-        };
-        let added = earlier.and_then(|earlier| {
-            let added = listing.added_to(&earlier.listing)?;
-            (added.len() <= listing.len() / LARGE).then_some((earlier.id, added))
-        });
-        let (active, tar) = match &added {
-            Some((earlier, paths)) => self.add(composed, *earlier, paths)?,
-            None => self.write(composed, number, below)?,
-        };
-        let (diff_id, size) = (tar.diff_id, tar.size);
-        let id = match self.snapshotter.find_by_diff_id(diff_id, below)? {
-            Some(same) => same.id,
-            None => {
-                let own = added.is_none() && composed.layers() == 1;
-                let options = CommitOptions {
-                    tar: Some(tar),
-                    listing: own.then(|| listing.as_bytes().to_vec()),
-                    ..CommitOptions::default()
-                };
-                active.commit(options)?.id
-            }
-        };
-        self.remember(LAYERS, &key, &diff_id.0)?;
-        if added.is_none() && composed.layers() == 1 {
-            self.remember(KIN, composed.kin(), &key)?;
-        }
-        Ok(Layer { id, diff_id, size })
-    }
-
-    /// Writes a layer of its own. Its tar is hashed while the directory is written.
-    fn write(
-        &self,
-        composed: &Composed,
-        number: usize,
-        below: &[LayerId],
-    ) -> Result<(ActiveSnapshot, TarSummary), Problem> {
-        let active = self.snapshotter.prepare(below)?;
-        let target = active.upper_dir();
         let cancel = &*self.packages.cancel.flag;
         let (written, tar) = std::thread::scope(|scope| {
             let tar = scope.spawn(|| composed.layer_tar(number, cancel));
-            let written = composed.write_layer(number, &target, threads(), cancel);
+            let written = self.write(composed, number, &listing, below);
             let tar = tar
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (written, tar)
         });
-        let written = written.map_err(|error| other(&error))?;
+        let written = written?;
         let tar = match tar.map_err(|error| other(&error))? {
             Some(tar) => tar,
-            None => write_tar(&target, &written.links, TarOptions::default(), std::io::sink())
-                .map_err(|error| other(&error))?,
+            None => written.tar()?,
         };
-        Ok((active, tar))
+        let (diff_id, size) = (tar.diff_id, tar.size);
+        let own = !written.is_addition && composed.layers() == 1;
+        let id = match self.snapshotter.find_by_diff_id(diff_id, below)? {
+            Some(same) => same.id,
+            None => {
+                let options = CommitOptions {
+                    tar: Some(tar),
+                    listing: own.then(|| listing.as_bytes().to_vec()),
+                    ..CommitOptions::default()
+                };
+                written.active.commit(options)?.id
+            }
+        };
+        self.remember(LAYERS, &key, &diff_id.0)?;
+        if own {
+            self.remember(KIN, composed.kin(), &key)?;
+        }
+        Ok(Layer { id, diff_id, size })
     }
 
-    /// Writes the only layer as what it adds to an earlier one.
-    fn add(
+    /// Writes the files of a layer: those that an earlier layer of the same packages lacks, or all.
+    fn write(
         &self,
         composed: &Composed,
-        earlier: LayerId,
-        paths: &[&[u8]],
-    ) -> Result<(ActiveSnapshot, TarSummary), Problem> {
-        let active = self.snapshotter.prepare_addition(&[], earlier)?;
+        number: usize,
+        listing: &Listing,
+        below: &[LayerId],
+    ) -> Result<Written, Problem> {
         let cancel = &*self.packages.cancel.flag;
-        composed
-            .write_added(paths, &active.upper_dir(), cancel)
+        let earlier = match composed.layers() {
+            1 => self.earlier(composed.kin()),
+            _ => None,
+        };
+        // Members of archives, which alone make no tar before they are written, are never among what is added.
+        let added = earlier.and_then(|earlier| {
+            let added = listing.added_to(&earlier.listing)?;
+            (added.len() <= listing.len() / LARGE).then_some((earlier.id, added))
+        });
+        if let Some((earlier, paths)) = added {
+            let active = self.snapshotter.prepare_addition(&[], earlier)?;
+            composed
+                .write_added(&paths, &active.upper_dir(), cancel)
+                .map_err(|error| other(&error))?;
+            return Ok(Written {
+                active,
+                links: LinkGroups::default(),
+                is_addition: true,
+            });
+        }
+        let active = self.snapshotter.prepare(below)?;
+        let written = composed
+            .write_layer(number, &active.upper_dir(), threads(), cancel)
             .map_err(|error| other(&error))?;
-        let tar = composed.layer_tar(0, cancel).map_err(|error| other(&error))?;
-        // `Listing::added_to` adds no members of archives, which alone are not known before they are written.
-        let tar = tar.ok_or_else(|| Problem::Other("the layer cannot be added to another".into()))?;
-        Ok((active, tar))
+        Ok(Written {
+            active,
+            links: written.links,
+            is_addition: false,
+        })
     }
 
     /// The layer that was made last of these packages as one of its own, if it can be added to. Anything unreadable

@@ -26,7 +26,7 @@ pub(crate) fn list(args: &ListArgs) -> Result<(), CliError> {
     )?;
     let as_table = matches!(form, Form::Table(_));
     let mut rows = Vec::new();
-    for (builtin, recipe) in builtin_chains().iter().filter(|(one, _)| one.is_image) {
+    for (builtin, recipe) in builtin_chains().filter(|(one, _)| one.is_image) {
         for release in recipe.releases() {
             let spec = recipe
                 .compose(&Request {
