@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     if let Some(code) = upkeep::entry() {
         return code;
     }
+    distil_sandbox::keep_freed_memory();
     distil_sandbox::use_static_name_lookup();
     // A merged tree of many layers holds one descriptor for each.
     distil_sandbox::raise_descriptor_limit();

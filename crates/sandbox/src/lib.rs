@@ -39,4 +39,4 @@ pub use spec::{
     DEFAULT_HOSTNAME, DEFAULT_PATH, DEFAULT_SHM_SIZE, MountSource, Network, ProcessMount, ProcessSpec,
     Rlimit, Security, TerminalSize, TmpfsOptions,
 };
-pub use startup::{raise_descriptor_limit, use_static_name_lookup};
+pub use startup::{keep_freed_memory, raise_descriptor_limit, use_static_name_lookup};

@@ -24,6 +24,26 @@ pub fn raise_descriptor_limit() {
     }
 }
 
+/// Has the allocator ask the kernel for more memory at a time, and keep what is freed, up to some MB: a command
+/// that ends within milliseconds spends a good part of them on pages that come and go.
+#[cfg(target_env = "gnu")]
+pub fn keep_freed_memory() {
+    let parameters = [
+        (libc::M_TOP_PAD, 512 << 10),
+        (libc::M_TRIM_THRESHOLD, 8 << 20),
+        (libc::M_MMAP_THRESHOLD, 1 << 20),
+    ];
+    for (parameter, value) in parameters {
+        // SAFETY: it takes two numbers and changes nothing but the allocator's parameters.
+        // One that is not known changes nothing at all.
+        unsafe { libc::mallopt(parameter, value) };
+    }
+}
+
+/// Other allocators are left as they are.
+#[cfg(not(target_env = "gnu"))]
+pub fn keep_freed_memory() {}
+
 /// Takes [`raise_descriptor_limit`] back before this program is executed again.
 pub(crate) fn restore_descriptor_limit() {
     if let Some(original) = ORIGINAL.get() {

@@ -8,7 +8,6 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use distil_layer::{LayerError, LinkGroups, TarOptions, TarSummary, write_tar_of};
 use distil_rootfs::{ChangeSink, FileKind, Node as FileNode, Timestamp, Xattrs};
@@ -30,8 +29,12 @@ impl Composed {
     /// known only once they are written.
     ///
     /// # Errors
-    /// A file of a package cannot be read, or `cancel` was set.
-    pub fn layer_tar(&self, number: usize, cancel: &AtomicBool) -> Result<Option<TarSummary>, AssembleError> {
+    /// A file of a package cannot be read, or `is_cancelled` says so, which is asked for every entry.
+    pub fn layer_tar(
+        &self,
+        number: usize,
+        is_cancelled: impl Fn() -> bool,
+    ) -> Result<Option<TarSummary>, AssembleError> {
         let entries = self.layer(number);
         let is_member = |node: &Node| matches!(node.kind, Kind::File(Content::Member(..)));
         if entries.iter().any(|(_, node)| is_member(node)) {
@@ -53,7 +56,7 @@ impl Composed {
             // By components: everything in a directory comes right after it.
             ordered.sort_unstable_by(|(a, _), (b, _)| by_components(a, b));
             for (path, node) in ordered {
-                if cancel.load(Ordering::Relaxed) {
+                if is_cancelled() {
                     return Err(AssembleError::io("read", path)(io::ErrorKind::Interrupted.into()));
                 }
                 feed.entry(path, node)?;

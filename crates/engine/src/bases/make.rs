@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use distil_base::assemble::{Composed, Listing, Parts, compose, image_config, manifest_annotations};
 use distil_base::recipe::UpstreamInput;
@@ -57,9 +57,18 @@ struct Earlier {
     listing: Listing,
 }
 
+/// A layer before its diff ID is known.
+enum Place {
+    Known(Layer),
+    Written(Written),
+}
+
 /// The files of a layer in their place.
 struct Written {
     active: ActiveSnapshot,
+    listing: Listing,
+    /// [`Listing::key`] of it.
+    key: Digest,
     /// Of a whole layer.
     links: LinkGroups,
     /// It has only what it adds to an earlier layer.
@@ -182,23 +191,25 @@ impl BaseMaker {
         Ok(layers)
     }
 
-    /// One layer, written unless the store has the same one for the same place. Its tar is hashed meanwhile.
+    /// One layer, written unless the store has the same one for the same place. Its tar is hashed from the start, on
+    /// another core.
     fn layer(&self, composed: &Composed, number: usize, below: &[LayerId]) -> Result<Layer, Problem> {
-        let listing = composed.listing(number);
-        let key = listing.key();
-        if let Some(layer) = self.known_layer(&key, below)? {
-            return Ok(layer);
-        }
         let cancel = &*self.packages.cancel.flag;
-        let (written, tar) = std::thread::scope(|scope| {
-            let tar = scope.spawn(|| composed.layer_tar(number, cancel));
-            let written = self.write(composed, number, &listing, below);
+        let needless = AtomicBool::new(false);
+        let is_cancelled = || cancel.load(Ordering::Relaxed) || needless.load(Ordering::Relaxed);
+        let (place, tar) = std::thread::scope(|scope| {
+            let tar = scope.spawn(|| composed.layer_tar(number, is_cancelled));
+            let place = self.place(composed, number, below);
+            needless.store(!matches!(place, Ok(Place::Written(_))), Ordering::Relaxed);
             let tar = tar
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (written, tar)
+            (place, tar)
         });
-        let written = written?;
+        let written = match place? {
+            Place::Known(layer) => return Ok(layer),
+            Place::Written(written) => written,
+        };
         let tar = match tar.map_err(|error| other(&error))? {
             Some(tar) => tar,
             None => written.tar()?,
@@ -210,57 +221,53 @@ impl BaseMaker {
             None => {
                 let options = CommitOptions {
                     tar: Some(tar),
-                    listing: own.then(|| listing.as_bytes().to_vec()),
+                    listing: own.then(|| written.listing.as_bytes().to_vec()),
                     ..CommitOptions::default()
                 };
                 written.active.commit(options)?.id
             }
         };
-        self.remember(LAYERS, &key, &diff_id.0)?;
+        self.remember(LAYERS, &written.key, &diff_id.0)?;
         if own {
-            self.remember(KIN, composed.kin(), &key)?;
+            self.remember(KIN, composed.kin(), &written.key)?;
         }
         Ok(Layer { id, diff_id, size })
     }
 
-    /// Writes the files of a layer: those that an earlier layer of the same packages lacks, or all.
-    fn write(
-        &self,
-        composed: &Composed,
-        number: usize,
-        listing: &Listing,
-        below: &[LayerId],
-    ) -> Result<Written, Problem> {
+    /// Finds a layer, or writes its files: those that an earlier layer of the same packages lacks, or all.
+    fn place(&self, composed: &Composed, number: usize, below: &[LayerId]) -> Result<Place, Problem> {
+        let listing = composed.listing(number);
+        let key = listing.key();
+        if let Some(layer) = self.known_layer(&key, below)? {
+            return Ok(Place::Known(layer));
+        }
         let cancel = &*self.packages.cancel.flag;
         let earlier = match composed.layers() {
             1 => self.earlier(composed.kin()),
             _ => None,
         };
         // Members of archives, which alone make no tar before they are written, are never among what is added.
-        let added = earlier.and_then(|earlier| {
+        let added = earlier.as_ref().and_then(|earlier| {
             let added = listing.added_to(&earlier.listing)?;
             (added.len() <= listing.len() / LARGE).then_some((earlier.id, added))
         });
-        if let Some((earlier, paths)) = added {
+        let (active, links, is_addition) = if let Some((earlier, paths)) = added {
             let active = self.snapshotter.prepare_addition(&[], earlier)?;
-            composed
-                .write_added(&paths, &active.upper_dir(), cancel)
-                .map_err(|error| other(&error))?;
-            return Ok(Written {
-                active,
-                links: LinkGroups::default(),
-                is_addition: true,
-            });
-        }
-        let active = self.snapshotter.prepare(below)?;
-        let written = composed
-            .write_layer(number, &active.upper_dir(), threads(), cancel)
-            .map_err(|error| other(&error))?;
-        Ok(Written {
+            let written = composed.write_added(&paths, &active.upper_dir(), cancel);
+            written.map_err(|error| other(&error))?;
+            (active, LinkGroups::default(), true)
+        } else {
+            let active = self.snapshotter.prepare(below)?;
+            let written = composed.write_layer(number, &active.upper_dir(), threads(), cancel);
+            (active, written.map_err(|error| other(&error))?.links, false)
+        };
+        Ok(Place::Written(Written {
             active,
-            links: written.links,
-            is_addition: false,
-        })
+            listing,
+            key,
+            links,
+            is_addition,
+        }))
     }
 
     /// The layer that was made last of these packages as one of its own, if it can be added to. Anything unreadable

@@ -46,7 +46,7 @@ fn added(world: &World, composed: &Composed, earlier: &Composed) -> Option<Vec<S
     // Both together are byte for byte what a layer of its own is.
     let merged = MergedTree::open(&[below, above.clone()]).unwrap();
     let tar = write_tree(&merged, &LinkGroups::default(), TarOptions::default(), io::sink()).unwrap();
-    assert_eq!(Some(tar), composed.layer_tar(0, &never).unwrap());
+    assert_eq!(Some(tar), composed.layer_tar(0, || false).unwrap());
     let mut listed = BTreeMap::new();
     list(&above, Path::new(""), &mut listed);
     Some(listed.into_keys().collect())
