@@ -81,7 +81,11 @@ pub fn mark_base(store: &Store, config: &Digest) -> Result<(), ImageError> {
 
 /// Takes the mark away: the image was built or loaded by the user after all.
 pub fn unmark_base(store: &Store, config: &Digest) -> Result<(), ImageError> {
-    Ok(store.set_value(BASES, config.as_bytes(), None)?)
+    // Asking costs less than writing, and it hardly ever is one.
+    if is_base(store, config)? {
+        store.set_value(BASES, config.as_bytes(), None)?;
+    }
+    Ok(())
 }
 
 /// Whether an image is here only as a base.

@@ -123,7 +123,7 @@ impl Work<'_> {
             selection,
             names,
             snapshot,
-            hidden: names.is_empty(),
+            hidden: false,
         };
         self.engine
             .make_base(&request, &self.cancel, report)
@@ -149,7 +149,13 @@ impl Work<'_> {
             }
             return Err(CliError::failed(chain(&error)));
         }
-        self.make(selection, names, None, report)
+        let images = self.engine.store().images();
+        for name in names {
+            images
+                .tag(&made.id, &name.clone().without_digest())
+                .map_err(store_error)?;
+        }
+        Ok(made)
     }
 }
 
