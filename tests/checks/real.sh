@@ -157,7 +157,8 @@ examples_are_stopped() {
     local work=$HOME/examples code=0
     unset DISTIL_IMAGE_LAYOUT
     as mkdir "$work"
-    start "$(dirname "$BUILT")/xtask" examples --distil "$DISTIL" --work "$work" --out "$HOME/tables" go-calculator
+    cd "$WORK" || exit
+    start "$WORK/xtask" examples --distil "$DISTIL" --work "$work" --out "$HOME/tables" go-calculator
     within 180000 runs " build .*$work/.*/Dockerfile.single"
     sleep 2
     kill -INT "$PID"

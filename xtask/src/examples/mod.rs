@@ -113,7 +113,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 
 fn run_all(options: &Options) -> Result<Vec<String>, Failure> {
     process::catch_signals()?;
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // `examples/run` starts this there.
+    let repository = std::env::current_dir().map_err(|error| Failure::file(Path::new("."), &error))?;
     let examples = spec::find(&repository.join("examples"), &options.names)?;
     let program = std::path::absolute(&options.distil)
         .ok()
