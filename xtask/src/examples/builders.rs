@@ -74,7 +74,7 @@ impl Distil {
     pub(super) fn build(&self, order: &Order<'_>) -> Result<Build, Failure> {
         let mut command = self.command(["build", "--progress", "plain", "--host-ca", "-t", order.tag]);
         arguments(&mut command, order);
-        timed(command)
+        timed(command, BUILD)
     }
 
     /// Forgets every build and every cache mount; images and bases stay.
@@ -124,9 +124,9 @@ fn arguments(command: &mut Command, order: &Order<'_>) {
         .arg(order.context);
 }
 
-fn timed(command: Command) -> Result<Build, Failure> {
+fn timed(command: Command, limit: Duration) -> Result<Build, Failure> {
     let traffic = Traffic::watch();
-    let ended = process::succeed(command, BUILD);
+    let ended = process::succeed(command, limit);
     let downloads = traffic.end();
     ended.map(|ended| Build {
         seconds: ended.seconds,
@@ -218,8 +218,9 @@ impl Buildah {
         process::succeed(self.command(&["commit", "-q", "--rm", &container, image]), QUICK).map(drop)
     }
 
-    /// With what earlier builds left, or, `cold`, without.
-    pub(super) fn build(&self, order: &Order<'_>, cold: bool) -> Result<Build, Failure> {
+    /// With what earlier builds left, or, `cold`, without; ended when it takes longer than `limit`. Some of its
+    /// versions wait for ever where two stages lock the same cache mount.
+    pub(super) fn build(&self, order: &Order<'_>, cold: bool, limit: Duration) -> Result<Build, Failure> {
         let mut command = self.command(&[
             "build",
             "--runtime",
@@ -238,7 +239,7 @@ impl Buildah {
                 .arg(format!("{}:/dev/distil:ro", folder.display()));
         }
         arguments(&mut command, order);
-        timed(command)
+        timed(command, limit)
     }
 
     /// Forgets what cache mounts hold.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use super::builders::{Build, Buildah, Distil, Order};
 use super::report::{Peer, Row, Timed};
@@ -64,13 +65,17 @@ pub(super) fn measure(
             dockerfile,
             context: &context,
         };
-        let peer = one.peer(&bases)?;
         if let Some(row) = rows.iter_mut().find(|row| row.dockerfile == *dockerfile) {
-            row.buildah = peer;
+            row.buildah = one.peer(&bases, patience(&row.cold))?;
         }
     }
     judge(example, &rows, faults)?;
     Ok(rows)
+}
+
+/// How long another builder may take for what took distil so long.
+fn patience(own: &Timed) -> Duration {
+    Duration::from_secs(60) + Duration::from_secs_f64(own.seconds.max(0.0)) * 5
 }
 
 /// What is built of a Dockerfile: its last stage, or each of its targets.
@@ -210,7 +215,7 @@ impl One<'_> {
     }
 
     /// The same builds by buildah; why not, where it cannot.
-    fn peer(&self, bases: &BTreeSet<String>) -> Result<Option<Peer>, Failure> {
+    fn peer(&self, bases: &BTreeSet<String>, limit: Duration) -> Result<Option<Peer>, Failure> {
         let Some(buildah) = self.buildah else {
             return Ok(None);
         };
@@ -219,8 +224,13 @@ impl One<'_> {
         }
         buildah.forget()?;
         let both = self
-            .build(|order| buildah.build(order, true))
-            .and_then(|cold| Ok((cold, self.after_change(|order| buildah.build(order, false))?)));
+            .build(|order| buildah.build(order, true, limit))
+            .and_then(|cold| {
+                Ok((
+                    cold,
+                    self.after_change(|order| buildah.build(order, false, limit))?,
+                ))
+            });
         match both {
             Ok((cold, again)) => {
                 note(&format!(
@@ -237,7 +247,7 @@ impl One<'_> {
             }
             Err(failure) if failure.is_interrupt() => Err(failure),
             Err(failure) => {
-                let reason = failure.last_line();
+                let reason = failure.reason();
                 note(&format!(
                     "{} {}: buildah cannot: {reason}",
                     self.example.name, self.dockerfile

@@ -43,6 +43,8 @@ pub(crate) struct Failure {
     message: String,
     output: String,
     interrupt: bool,
+    /// It was ended because it took longer than this.
+    limit: Option<std::time::Duration>,
 }
 
 impl Failure {
@@ -51,6 +53,7 @@ impl Failure {
             message: message.into(),
             output: String::new(),
             interrupt: false,
+            limit: None,
         }
     }
 
@@ -74,8 +77,12 @@ impl Failure {
         self.interrupt
     }
 
-    /// The last line of the output, which is where programs say why they fail; else the message.
-    fn last_line(&self) -> String {
+    /// Why it failed, in one line: that it took too long, or the last line of the output, which is where programs say
+    /// it; else the message.
+    fn reason(&self) -> String {
+        if let Some(limit) = self.limit {
+            return format!("it had not ended after {} s", limit.as_secs());
+        }
         let line = self.output.lines().rev().find(|line| !line.trim().is_empty());
         line.unwrap_or(&self.message).trim().to_owned()
     }

@@ -107,12 +107,15 @@ impl Running {
             }
             if begin.elapsed() > limit {
                 self.stop();
-                return Err(Failure::new(format!(
+                let failure = Failure::new(format!(
                     "`{}` had not ended after {} s",
                     self.what,
                     limit.as_secs()
-                ))
-                .with_output(&self.read_output()));
+                ));
+                return Err(Failure {
+                    limit: Some(limit),
+                    ..failure.with_output(&self.read_output())
+                });
             }
             std::thread::sleep(POLL);
         }
@@ -185,4 +188,23 @@ fn describe(command: &Command) -> String {
         .map(|word| word.to_string_lossy())
         .collect();
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_ever_is_ended_and_told() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo it waits; sleep 100"]);
+        let begin = Instant::now();
+        let Err(failure) = run(command, "", Duration::from_secs(1)) else {
+            panic!("it ended by itself");
+        };
+        assert_eq!(failure.reason(), "it had not ended after 1 s");
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        let failed = succeed(Command::new("false"), Duration::from_secs(30)).err();
+        assert!(failed.is_some_and(|failure| failure.reason().contains("false")));
+    }
 }
