@@ -7,6 +7,7 @@
 //! * [`unpack`] turns a tar of anyone into a layer directory, confined to it.
 //! * [`compress`] and [`decompress`] are the compressed forms.
 
+mod chunks;
 mod complete;
 mod compress;
 mod copy;
@@ -15,7 +16,6 @@ mod header;
 mod links;
 mod reader;
 mod settle;
-mod spare;
 mod stream;
 mod target;
 mod tree;

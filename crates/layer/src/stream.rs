@@ -9,12 +9,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use distil_oci::{DiffId, Digester};
 use distil_rootfs::{ChangePart, ChangeSink, ChangeStream, Node, Xattrs};
 
+use crate::chunks::{Chunks, Spare};
 use crate::header::BLOCK;
-use crate::spare::{CHUNK, Spare};
 use crate::writer::Counts;
 use crate::{LinkGroups, TarOptions, TarSummary, TarWriter};
 
-/// Parts that may wait to be hashed; the batch of small files that makes one is not much larger than [`CHUNK`].
+/// Parts that may wait to be hashed; the batch of small files that makes one is not much larger than [`crate::chunks::CHUNK`].
 const PARTS: usize = 8;
 
 /// Pieces of one part that may wait: those of any batch, so that only large files wait for their turn.
@@ -51,6 +51,12 @@ enum Piece {
     Shared(Arc<Vec<u8>>),
     /// All were sent.
     End(Counts),
+}
+
+impl From<Vec<u8>> for Piece {
+    fn from(bytes: Vec<u8>) -> Self {
+        Piece::Own(bytes)
+    }
 }
 
 fn hash(parts: &Receiver<Receiver<Piece>>, spare: &Spare) -> Option<TarSummary> {
@@ -100,51 +106,12 @@ impl ChangeStream for TarStream {
         let (sender, receiver) = sync_channel(PIECES);
         // After a part was given up nobody listens, as the part itself will find.
         let _ = self.parts.send(receiver);
-        let pieces = Pieces {
-            sender,
-            chunk: Vec::new(),
-            spare: Arc::clone(&self.spare),
-        };
+        let pieces = Chunks::new(sender, Arc::clone(&self.spare));
         Box::new(TarPart(TarWriter::unhashed(pieces, self.options)))
     }
 }
 
-/// Hands bytes over to the hashing thread.
-struct Pieces {
-    sender: SyncSender<Piece>,
-    chunk: Vec<u8>,
-    spare: Arc<Spare>,
-}
-
-impl Pieces {
-    fn send(&self, piece: Piece) -> io::Result<()> {
-        self.sender
-            .send(piece)
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.chunk.capacity() == 0 {
-            self.chunk = self.spare.take();
-        }
-        self.chunk.extend_from_slice(bytes);
-        if self.chunk.len() >= CHUNK {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match std::mem::take(&mut self.chunk) {
-            chunk if chunk.is_empty() => Ok(()),
-            chunk => self.send(Piece::Own(chunk)),
-        }
-    }
-}
-
-struct TarPart(TarWriter<Pieces>);
+struct TarPart(TarWriter<Chunks<Piece>>);
 
 impl ChangeSink for TarPart {
     fn entry(&mut self, path: &Path, node: &Node, link: Option<&OsStr>, xattrs: &Xattrs) -> io::Result<()> {

@@ -12,9 +12,9 @@ use distil_oci::{DiffId, Digester};
 
 use distil_rootfs::{ChangeSink, Dir, DirTree, Entry, FileKind, Tree, Xattrs, xattrs_fd};
 
+use crate::chunks::{CHUNK, Chunks, Spare};
 use crate::error::{at, io_at};
 use crate::settle::MAX_DEPTH;
-use crate::spare::{CHUNK, Spare};
 use crate::writer::Counts;
 use crate::{LayerError, LinkGroups, TarOptions, TarSummary, TarWriter};
 
@@ -60,10 +60,10 @@ pub fn write_tree(
 ) -> Result<TarSummary, LayerError> {
     let targets = links.targets();
     let (sender, receiver) = sync_channel(AHEAD);
-    let spare = Spare::default();
+    let spare = Arc::new(Spare::default());
     std::thread::scope(|scope| {
         let hashing = scope.spawn(|| hash(receiver, &spare, out));
-        let chunks = Chunks::new(sender, &spare);
+        let chunks = Chunks::new(sender, Arc::clone(&spare));
         let walked = walk(tree, options, Readers::new(scope, &targets, &spare), chunks);
         let hashed = hashing
             .join()
@@ -92,10 +92,10 @@ pub fn write_tar_of<E: From<LayerError> + Send>(
     feed: impl FnOnce(&mut dyn ChangeSink) -> Result<(), E>,
 ) -> Result<TarSummary, E> {
     let (sender, receiver) = sync_channel(AHEAD);
-    let spare = Spare::default();
+    let spare = Arc::new(Spare::default());
     std::thread::scope(|scope| {
         let hashing = scope.spawn(|| hash(receiver, &spare, out));
-        let mut tar = TarWriter::unhashed(Chunks::new(sender, &spare), options);
+        let mut tar = TarWriter::unhashed(Chunks::new(sender, Arc::clone(&spare)), options);
         let fed = feed(&mut tar);
         // Dropping the output ends the hashing thread.
         let finished = tar.finish().map(|(_, summary)| summary);
@@ -110,11 +110,11 @@ pub fn write_tar_of<E: From<LayerError> + Send>(
     })
 }
 
-fn walk<'scope>(
+fn walk(
     tree: &dyn Tree,
     options: TarOptions,
-    readers: Readers<'scope, '_>,
-    chunks: Chunks<'scope>,
+    readers: Readers<'_, '_>,
+    chunks: Chunks<Piece>,
 ) -> Result<TarSummary, LayerError> {
     let mut walk = Walk {
         encoder: Encoder {
@@ -136,6 +136,12 @@ enum Piece {
     Bytes(Vec<u8>),
     /// One that another thread is writing.
     Batch(Receiver<Result<(Vec<u8>, Counts), LayerError>>),
+}
+
+impl From<Vec<u8>> for Piece {
+    fn from(bytes: Vec<u8>) -> Self {
+        Piece::Bytes(bytes)
+    }
 }
 
 /// Hashes and writes all pieces; counts the batches.
@@ -166,51 +172,6 @@ fn stream_error(source: io::Error) -> LayerError {
     LayerError::Stream {
         action: "write",
         source,
-    }
-}
-
-/// Collects bytes and hands them to the hashing thread.
-struct Chunks<'s> {
-    sender: SyncSender<Piece>,
-    chunk: Vec<u8>,
-    spare: &'s Spare,
-}
-
-impl<'s> Chunks<'s> {
-    fn new(sender: SyncSender<Piece>, spare: &'s Spare) -> Self {
-        Self {
-            sender,
-            chunk: Vec::new(),
-            spare,
-        }
-    }
-
-    fn send(&self, piece: Piece) -> io::Result<()> {
-        self.sender
-            .send(piece)
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-impl Write for Chunks<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A chunk that does not grow stays where it is in memory.
-        if self.chunk.len() + bytes.len() > CHUNK {
-            self.flush()?;
-        }
-        if self.chunk.capacity() == 0 {
-            self.chunk = self.spare.take();
-        }
-        self.chunk.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let chunk = std::mem::take(&mut self.chunk);
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        self.send(Piece::Bytes(chunk))
     }
 }
 
@@ -297,7 +258,7 @@ fn encode(
 }
 
 struct Walk<'l, 'scope, 'env> {
-    encoder: Encoder<'l, Chunks<'scope>>,
+    encoder: Encoder<'l, Chunks<Piece>>,
     options: TarOptions,
     readers: Readers<'scope, 'env>,
 }

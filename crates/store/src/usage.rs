@@ -41,10 +41,15 @@ pub struct Usage {
     pub total: u64,
     /// Bytes that images need, counted once.
     pub images: u64,
-    /// Bytes beside the images: what a size limit is compared with, as [`Store::cache_size`].
-    pub cache: u64,
     /// Bytes that pruning the build cache with `all` would free now, and other refuse.
     pub reclaimable: u64,
+}
+
+impl Usage {
+    /// Bytes beside the images: what a size limit is compared with, as [`Store::cache_size`].
+    pub fn cache(&self) -> u64 {
+        self.total.saturating_sub(self.images)
+    }
 }
 
 impl Store {
@@ -62,7 +67,6 @@ impl Store {
                 records,
                 total: total(tx)?,
                 images: image_bytes(tx)?,
-                cache: cache_bytes(tx)?,
                 reclaimable,
             })
         })
@@ -76,7 +80,8 @@ impl Store {
     /// Bytes of the layers and blobs that no image has, which is what a size limit is compared
     /// with: images are deleted by name alone, so that they may not cost the build cache its place.
     pub fn cache_size(&self) -> Result<u64, StoreError> {
-        self.db().with_read(|tx| cache_bytes(tx))
+        self.db()
+            .with_read(|tx| Ok(total(tx)?.saturating_sub(image_bytes(tx)?)))
     }
 
     /// Whether [`Store::cache_size`] is above `limit`. The end of every build asks: the images are looked at only
@@ -115,10 +120,6 @@ fn image_bytes(connection: &Connection) -> Result<u64, StoreError> {
              + coalesce((SELECT sum(size) FROM blobs WHERE digest IN ({image_blobs})), 0)"
         ),
     )
-}
-
-fn cache_bytes(connection: &Connection) -> Result<u64, StoreError> {
-    Ok(total(connection)?.saturating_sub(image_bytes(connection)?))
 }
 
 fn sum(connection: &Connection, sql: &str) -> Result<u64, StoreError> {

@@ -58,8 +58,7 @@ pub(crate) fn parsed(name: &str) -> Option<Result<Recipe, RecipeError>> {
 
 /// A built-in recipe with what it extends. Each is read when it is asked for, and once; a test proves
 /// that all can be read.
-#[must_use]
-pub fn builtin_chain(name: &str) -> Option<(&'static Builtin, &'static RecipeChain)> {
+pub(crate) fn builtin_chain(name: &str) -> Option<(&'static Builtin, &'static RecipeChain)> {
     static CHAINS: [OnceLock<Option<RecipeChain>>; BUILTINS.len()] =
         [const { OnceLock::new() }; BUILTINS.len()];
     let (one, chain) = BUILTINS.iter().zip(&CHAINS).find(|(one, _)| one.name == name)?;

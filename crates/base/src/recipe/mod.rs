@@ -15,7 +15,8 @@ mod part;
 mod spec;
 mod yaml;
 
-pub use builtin::{Builtin, builtin_chain, builtin_chains, builtins};
+pub(crate) use builtin::builtin_chain;
+pub use builtin::{Builtin, builtin_chains, builtins};
 pub use chain::{RecipeChain, Request};
 pub use error::{Place, RecipeError};
 pub use spec::{

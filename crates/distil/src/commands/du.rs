@@ -61,7 +61,7 @@ pub(crate) fn du(session: &Session, args: &DuArgs) -> Result<(), CliError> {
         out,
         "Build cache:  {} ({} of it in no image, limit {})",
         units::bytes(cache),
-        units::bytes(usage.cache),
+        units::bytes(usage.cache()),
         units::bytes(limit)
     )?;
     let downloads = store.downloads_size().map_err(store_error)?;

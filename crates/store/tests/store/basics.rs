@@ -446,7 +446,7 @@ fn the_size_limit_is_that_of_the_build_cache_alone() {
     let gone: Vec<_> = report.records.iter().map(|record| record.id).collect();
     assert_eq!(gone, [own[0]], "a record of an image frees nothing");
     assert!(store.cache().get(shared).expect("gets").is_some());
-    assert_eq!(store.usage().expect("counts").cache, 200);
+    assert_eq!(store.usage().expect("counts").cache(), 200);
 
     store.images().remove("app", true).expect("removes");
     store.collect(Prune::Nothing).expect("collects");
