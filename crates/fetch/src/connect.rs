@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::{Mutex, PoisonError, mpsc};
-use std::thread;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
@@ -19,6 +18,7 @@ use ureq::unversioned::transport::{
 };
 use url::Url;
 
+use crate::lookup::ask;
 use crate::proxy::{Proxy, is_loopback};
 use crate::redact::shown;
 use crate::tls::LazyTls;
@@ -206,28 +206,17 @@ impl Dialer {
         if let Some(address) = literal(url) {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        // The C library's look-up cannot be cut short, so it gets a thread that may outlive the question.
-        let (sender, receiver) = mpsc::channel();
         let question = host.clone();
-        let lookup = move || {
-            let answer = (question.as_str(), port)
+        let answer = ask(deadline, move || {
+            (question.as_str(), port)
                 .to_socket_addrs()
-                .map(Iterator::collect::<Vec<_>>);
-            // Nobody listens any more after the limit.
-            let _ = sender.send(answer);
-        };
-        if let Err(error) = thread::Builder::new()
-            .name("name lookup".to_owned())
-            .spawn(lookup)
-        {
-            let reason = error.to_string();
-            return Err(Unreachable::Lookup { host, reason });
-        }
-        let reason = match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Ok(addresses)) if !addresses.is_empty() => return Ok(addresses),
-            Ok(Ok(_)) => "it has no address".to_owned(),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {} s", self.connect_timeout.as_secs_f32()),
+                .map(Iterator::collect::<Vec<_>>)
+        });
+        let reason = match answer {
+            Ok(Some(addresses)) if !addresses.is_empty() => return Ok(addresses),
+            Ok(Some(_)) => "it has no address".to_owned(),
+            Ok(None) => format!("no answer within {} s", self.connect_timeout.as_secs_f32()),
+            Err(error) => error.to_string(),
         };
         Err(Unreachable::Lookup { host, reason })
     }

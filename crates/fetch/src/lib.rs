@@ -25,6 +25,7 @@ mod config;
 mod connect;
 mod download;
 mod error;
+mod lookup;
 mod proxy;
 mod redact;
 mod request;
