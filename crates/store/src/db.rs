@@ -105,12 +105,22 @@ impl MetadataDb {
         Ok(())
     }
 
-    /// Moves the write-ahead log into the database file as far as readers allow.
+    /// Moves the write-ahead log into the database file and empties it, as far as other processes allow: nobody is
+    /// waited for.
+    ///
+    /// The first process that opens a database reads its whole log, which SQLite itself shortens only after a
+    /// thousand pages.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
         let connection = self.connect()?;
-        let done = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        // The first one writes to the disk and keeps no writer out; it leaves the second no more than to cut.
+        let done = connection
+            .busy_timeout(Duration::ZERO)
+            .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())))
+            .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
+            .and_then(|()| connection.busy_timeout(BUSY_TIMEOUT));
+        done.map_err(|error| self.explain(StoreError::Sqlite(error)))?;
         self.give_back(connection);
-        done.map_err(|error| self.explain(StoreError::Sqlite(error)))
+        Ok(())
     }
 
     /// Gives an SQLite error its place and, for common causes, its own variant.

@@ -282,8 +282,6 @@ impl Store {
             }
             Ok(())
         })?;
-        // The log is on the disk by now, so that this is cheap, and the next process starts
-        // with a short one.
         self.db().checkpoint()
     }
 

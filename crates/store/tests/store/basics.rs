@@ -244,6 +244,31 @@ fn what_was_not_synced_is_dropped_under_another_boot() {
     assert_eq!(fs::read_dir(root.join("snapshots")).expect("reads").count(), 1);
 }
 
+#[test]
+fn a_sync_leaves_no_log_unless_somebody_reads_it() {
+    let (directory, store) = new_store();
+    let length = || {
+        let log = fs::metadata(directory.path().join("store/distil.db-wal"));
+        log.expect("a log").len()
+    };
+    layer(&store, 1, None);
+    assert!(length() > 0);
+    store.sync().expect("syncs");
+    assert_eq!(length(), 0);
+    layer(&store, 1, None);
+    let reader = Store::open(&directory.path().join("store")).expect("opens");
+    let seen = reader.db().with_read(|tx| {
+        let count = || tx.query_row("SELECT count(*) FROM layers", [], |row| row.get::<_, i64>(0));
+        let before = count()?;
+        layer(&store, 1, None);
+        store.sync().expect("does not wait for the reader");
+        assert!(length() > 0);
+        assert_eq!(before, count()?);
+        Ok(before)
+    });
+    assert_eq!(seen.expect("reads"), 2);
+}
+
 fn image(store: &Store, config: &[u8], layers: Vec<distil_store::LayerId>, created: i64) -> NewImage {
     NewImage {
         config: store.blobs().put(config).expect("puts"),
