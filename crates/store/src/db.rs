@@ -105,19 +105,28 @@ impl MetadataDb {
         Ok(())
     }
 
-    /// Moves the write-ahead log into the database file and empties it, as far as other processes allow: nobody is
-    /// waited for.
+    /// Moves the write-ahead log into the database file and begins a new one, as far as other processes allow: nobody
+    /// is waited for.
     ///
     /// The first process that opens a database reads its whole log, which SQLite itself shortens only after a
     /// thousand pages.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
         let connection = self.connect()?;
+        let run = |sql| connection.query_row(sql, [], |row| row.get::<_, bool>(0));
         // The first one writes to the disk and keeps no writer out; it leaves the second no more than to cut.
-        let done = connection
+        let is_cut = connection
             .busy_timeout(Duration::ZERO)
-            .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())))
-            .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
-            .and_then(|()| connection.busy_timeout(BUSY_TIMEOUT));
+            .and_then(|()| run("PRAGMA wal_checkpoint(PASSIVE)"))
+            .and_then(|_| run("PRAGMA wal_checkpoint(TRUNCATE)"))
+            .map(|is_busy| !is_busy);
+        let done = is_cut.and_then(|is_cut| {
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            if is_cut {
+                // Whoever writes the first page of a log waits for the disk: better here than in the next build.
+                connection.execute("UPDATE state SET epoch = epoch + 1", [])?;
+            }
+            Ok(())
+        });
         done.map_err(|error| self.explain(StoreError::Sqlite(error)))?;
         self.give_back(connection);
         Ok(())
