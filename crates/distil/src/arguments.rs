@@ -1,6 +1,6 @@
 //! The command line: what clap parses, nothing else.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -21,23 +21,23 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// Reads the arguments; a variable that is set to nothing counts as not set.
+/// Reads the arguments. Of the commands only the one that is named is built: all take longer than a short one.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let mut command = without_empty_variables(Cli::command());
+    let mut command = Cli::command();
     let mut matches = command.try_get_matches_from_mut(arguments)?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
-fn without_empty_variables(command: clap::Command) -> clap::Command {
+/// Every command with its options.
+pub(crate) fn all_commands() -> clap::Command {
+    let mut command = Cli::command();
+    command.build();
     command
-        .mut_args(|arg| {
-            let empty = arg
-                .get_env()
-                .and_then(std::env::var_os)
-                .is_some_and(|value| value.is_empty());
-            if empty { arg.env(None) } else { arg }
-        })
-        .mut_subcommands(without_empty_variables)
+}
+
+/// Whether an option takes its value from the variable `name` where it is not given.
+pub(crate) fn is_default_of_option(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"DISTIL_") || name == "DOCKER_DEFAULT_PLATFORM"
 }
 
 /// Options that every command takes.
@@ -81,6 +81,7 @@ pub(crate) enum SnapshotterArg {
 
 /// Every command of distil.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Build an image from a Dockerfile
     Build(Box<commands::build::BuildArgs>),
@@ -156,6 +157,7 @@ pub(crate) enum Command {
 
 /// `distil image ...`
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ImageCommand {
     /// List images
     #[command(alias = "list")]
@@ -181,6 +183,7 @@ pub(crate) enum ImageCommand {
 
 /// `distil system ...`
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum SystemCommand {
     /// Show what the store holds
     Df(commands::du::DuArgs),
@@ -188,6 +191,7 @@ pub(crate) enum SystemCommand {
 
 /// `distil builder ...`
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum BuilderCommand {
     /// Build an image from a Dockerfile
     Build(Box<commands::build::BuildArgs>),
@@ -197,6 +201,7 @@ pub(crate) enum BuilderCommand {
 
 /// `distil buildx ...`
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum BuildxCommand {
     /// Build an image from a Dockerfile
     #[command(alias = "b")]
@@ -225,7 +230,7 @@ mod tests {
     fn every_command_and_option_is_documented() {
         let text = include_str!("../../../docs/cli.md");
         let mut missing = Vec::new();
-        let command = Cli::command();
+        let command = all_commands();
         let mut commands: Vec<(String, &clap::Command)> = Vec::new();
         for command in command.get_subcommands() {
             commands.push((command.get_name().to_owned(), command));
@@ -235,7 +240,7 @@ mod tests {
         }
         let inputs = section(text, "build").unwrap_or_default();
         for (name, command) in commands {
-            if command.has_subcommands() {
+            if command.has_subcommands() || name.split(' ').any(|word| word == "help") {
                 continue;
             }
             // A second name is told where the first is.
@@ -245,7 +250,11 @@ mod tests {
                 }
                 continue;
             };
-            for long in command.get_arguments().filter_map(clap::Arg::get_long) {
+            let own = command.get_arguments().filter(|arg| !arg.is_global_set());
+            for long in own.filter_map(clap::Arg::get_long) {
+                if matches!(long, "help" | "version") {
+                    continue;
+                }
                 let flag = format!("--{long}");
                 let told = |text: &str| {
                     text.contains(&format!("{flag} "))
@@ -272,10 +281,11 @@ mod tests {
             for arg in command.get_arguments() {
                 if let Some(variable) = arg.get_env().and_then(|name| name.to_str()) {
                     assert!(text.contains(&format!("`{variable}`")), "{variable}");
+                    assert!(is_default_of_option(variable.as_ref()), "{variable}");
                 }
             }
             command.get_subcommands().for_each(|command| check(command, text));
         }
-        check(&Cli::command(), text);
+        check(&all_commands(), text);
     }
 }

@@ -33,6 +33,8 @@ fn main() -> ExitCode {
     if let Some(code) = upkeep::entry() {
         return code;
     }
+    // SAFETY: this is the only thread.
+    unsafe { distil_sandbox::forget_empty_variables(arguments::is_default_of_option) };
     distil_sandbox::keep_freed_memory();
     distil_sandbox::use_static_name_lookup();
     // A merged tree of many layers holds one descriptor for each.

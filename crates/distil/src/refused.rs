@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_does_not_exist() {
-        let command = <crate::arguments::Cli as clap::CommandFactory>::command();
+        let command = crate::arguments::all_commands();
         for (name, flags) in [("build", BUILD), ("run", RUN)] {
             let command = command.find_subcommand(name).expect("the command exists");
             for arg in command.get_arguments() {

@@ -39,4 +39,6 @@ pub use spec::{
     DEFAULT_HOSTNAME, DEFAULT_PATH, DEFAULT_SHM_SIZE, MountSource, Network, ProcessMount, ProcessSpec,
     Rlimit, Security, TerminalSize, TmpfsOptions,
 };
-pub use startup::{keep_freed_memory, raise_descriptor_limit, use_static_name_lookup};
+pub use startup::{
+    forget_empty_variables, keep_freed_memory, raise_descriptor_limit, use_static_name_lookup,
+};

@@ -1,6 +1,7 @@
 //! What a static program with many open files settles when it starts.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit as ProcessLimit, getrlimit, setrlimit};
@@ -43,6 +44,18 @@ pub fn keep_freed_memory() {
 /// Other allocators are left as they are.
 #[cfg(not(target_env = "gnu"))]
 pub fn keep_freed_memory() {}
+
+/// Takes those variables that are set to nothing out of the environment where `counts` says so: they count as not set.
+///
+/// # Safety
+/// No other thread may run yet.
+pub unsafe fn forget_empty_variables(counts: impl Fn(&OsStr) -> bool) {
+    let empty = std::env::vars_os().filter(|(name, value)| value.is_empty() && counts(name));
+    for (name, _) in empty.collect::<Vec<_>>() {
+        // SAFETY: the caller's promise.
+        unsafe { std::env::remove_var(name) };
+    }
+}
 
 /// Takes [`raise_descriptor_limit`] back before this program is executed again.
 pub(crate) fn restore_descriptor_limit() {

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 
-use crate::arguments::Cli;
+use crate::arguments::all_commands;
 use crate::error::CliError;
 
 /// Arguments of `distil completions`.
@@ -18,7 +18,7 @@ pub(crate) struct CompletionsArgs {
 /// Prints a completion script.
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "distil", &mut script);
+    clap_complete::generate(args.shell, &mut all_commands(), "distil", &mut script);
     std::io::stdout().write_all(&script)?;
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::session::Session;
 
 /// `distil volume ...`
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum VolumeCommand {
     /// List volumes
     #[command(alias = "list")]

@@ -17,6 +17,7 @@ use crate::session::Session;
 
 /// `distil base ...`
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum BaseCommand {
     /// List the base images that distil can make
     #[command(alias = "ls")]
