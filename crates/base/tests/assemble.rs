@@ -75,7 +75,7 @@ fn prepare(target: &Path) -> Outcome<Option<(Plan, Vec<String>)>> {
     let sources = ArchiveSources::for_release(recipe.codename, None, &host_sources());
     let cache = DownloadCache::open(&cache_directory())?;
     let client = Client::new(ClientConfig::default());
-    let (keyring, cancel) = (Keyring::debian()?, AtomicBool::new(false));
+    let (keyring, cancel) = (Keyring::debian(), AtomicBool::new(false));
     let archive = Archive {
         sources: &sources,
         cache: &cache,

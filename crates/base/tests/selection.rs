@@ -69,7 +69,7 @@ fn indexes(release: DebianRelease, architecture: &str) -> Outcome<Option<(Indexe
     let sources = ArchiveSources::for_release(release.codename(), None, &host_sources());
     let cache = DownloadCache::open(&scratch("debian-cache"))?;
     let client = Client::new(ClientConfig::default());
-    let (keyring, cancel) = (Keyring::debian()?, AtomicBool::new(false));
+    let (keyring, cancel) = (Keyring::debian(), AtomicBool::new(false));
     let archive = Archive {
         sources: &sources,
         cache: &cache,

@@ -6,6 +6,7 @@
 //! and hash functions that still resist collisions.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
@@ -25,6 +26,13 @@ const DEBIAN_KEYS: [&[u8]; 6] = [
     include_bytes!("../keys/debian-archive-trixie-security-automatic.gpg"),
     include_bytes!("../keys/debian-archive-trixie-stable.gpg"),
 ];
+
+/// The certificates of [`DEBIAN_KEYS`], read when a signature is first checked. That none of them is left out is
+/// tested.
+static DEBIAN: LazyLock<Vec<SignedPublicKey>> = LazyLock::new(|| {
+    let read = DEBIAN_KEYS.into_iter().filter_map(|bytes| read_keys(bytes).ok());
+    read.flatten().collect()
+});
 
 /// A signature may be this much younger than the clock says, for clocks that are slow.
 const CLOCK_SLACK: UnixTime = 24 * 3_600;
@@ -85,6 +93,8 @@ pub struct VerifiedText {
 /// A set of trusted certificates.
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
+    /// Whether [`DEBIAN`] counts, too.
+    with_debian: bool,
     certificates: Vec<SignedPublicKey>,
     /// Keys that count for one suite of one archive alone, by its URL and suite.
     scoped: BTreeMap<(String, String), Keyring>,
@@ -92,15 +102,12 @@ pub struct Keyring {
 
 impl Keyring {
     /// The keys of Debian 12 and 13 that are compiled in.
-    ///
-    /// # Errors
-    /// Never for the keys as they are shipped.
-    pub fn debian() -> Result<Keyring, SignatureError> {
-        let mut keyring = Keyring::default();
-        for bytes in DEBIAN_KEYS {
-            keyring.add(bytes)?;
+    #[must_use]
+    pub fn debian() -> Keyring {
+        Keyring {
+            with_debian: true,
+            ..Keyring::default()
         }
-        Ok(keyring)
     }
 
     /// Adds all certificates of a keyring file, binary or armored.
@@ -108,17 +115,7 @@ impl Keyring {
     /// # Errors
     /// When it holds none or cannot be read.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), SignatureError> {
-        let invalid = |reason: String| SignatureError::InvalidKeyring { reason };
-        let (keys, _) =
-            SignedPublicKey::from_reader_many_buf(bytes).map_err(|error| invalid(error.to_string()))?;
-        let before = self.certificates.len();
-        for key in keys {
-            self.certificates
-                .push(key.map_err(|error| invalid(error.to_string()))?);
-        }
-        if self.certificates.len() == before {
-            return Err(invalid("it holds no key".to_owned()));
-        }
+        self.certificates.extend(read_keys(bytes)?);
         Ok(())
     }
 
@@ -199,7 +196,8 @@ impl Keyring {
         }
         check_signature_times(signature, now)?;
         let mut reason = None;
-        for certificate in &self.certificates {
+        let built_in = self.with_debian.then(|| DEBIAN.iter());
+        for certificate in built_in.into_iter().flatten().chain(&self.certificates) {
             match check_with(certificate, signature, text, now) {
                 Some(Ok(fingerprint)) => return Ok(fingerprint),
                 Some(Err(why)) => reason = Some(why),
@@ -208,6 +206,20 @@ impl Keyring {
         }
         Err(reason.unwrap_or_else(|| "is not trusted for this archive".to_owned()))
     }
+}
+
+/// The certificates of a keyring file, at least one.
+fn read_keys(bytes: &[u8]) -> Result<Vec<SignedPublicKey>, SignatureError> {
+    let invalid = |reason: String| SignatureError::InvalidKeyring { reason };
+    let (keys, _) =
+        SignedPublicKey::from_reader_many_buf(bytes).map_err(|error| invalid(error.to_string()))?;
+    let keys: Vec<_> = keys
+        .collect::<Result<_, _>>()
+        .map_err(|error| invalid(error.to_string()))?;
+    if keys.is_empty() {
+        return Err(invalid("it holds no key".to_owned()));
+    }
+    Ok(keys)
 }
 
 /// Checks `signature` with the key of `certificate` that it names; `None` when

@@ -122,7 +122,7 @@ impl PackageArchive {
         codename: &str,
         work: impl FnOnce(&Archive<'_>) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
-        let keyring = Keyring::debian().map_err(|error| other(&error))?;
+        let keyring = Keyring::debian();
         self.read_from(&self.sources(codename), &keyring, work)
     }
 
@@ -132,7 +132,7 @@ impl PackageArchive {
         specs: &[&ImageSpec],
         work: impl FnOnce(&Archive<'_>) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
-        let mut keyring = Keyring::debian().map_err(|error| other(&error))?;
+        let mut keyring = Keyring::debian();
         let mut sources = ArchiveSources {
             sources: Vec::new(),
             origin: SourceOrigin::BuiltIn,
