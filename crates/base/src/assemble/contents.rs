@@ -30,12 +30,4 @@ impl ContentReader {
         let content = contents.get(package, stored.entry);
         content.map_err(|error| stored.failed(error))
     }
-
-    /// The content of any file.
-    pub(crate) fn read(&mut self, stored: &Stored) -> Result<Vec<u8>, AssembleError> {
-        match self.get(stored)? {
-            Some(content) => Ok(content.to_vec()),
-            None => stored.read(),
-        }
-    }
 }

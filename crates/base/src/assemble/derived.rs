@@ -9,11 +9,13 @@ use super::contents::ContentReader;
 use super::packages::{Package, node_of, register};
 use super::tree::{Content, Kind, Meta, Node, Origin, Tree};
 use crate::content::{
-    CachedLibrary, SharedLibrary, busybox_commands, certificate_bundle, is_library_name, java_keystore,
-    listed_name, loader_cache,
+    CachedLibrary, SharedLibrary, add_certificate, busybox_commands, certificate_name, is_library_name,
+    java_keystore, listed_name, loader_cache,
 };
 
 const BUNDLE: &[u8] = b"etc/ssl/certs/ca-certificates.crt";
+/// Room that is made for a bundle at once.
+const MAX_BUNDLE: u64 = 4 << 20;
 const KEYSTORE: &[u8] = b"etc/ssl/certs/java/cacerts";
 const LOCALE: &[u8] = b"usr/lib/locale/C.utf8";
 const LOADER_CACHE: &[u8] = b"etc/ld.so.cache";
@@ -23,9 +25,9 @@ const LOADER_CONFIG: &[u8] = b"etc/ld.so.conf.d/";
 const SYSTEM_LIBRARIES: [&[u8]; 2] = [b"lib", b"usr/lib"];
 
 /// A file that is made here.
-fn made(content: impl Into<Arc<[u8]>>) -> Node {
+fn made(content: Vec<u8>) -> Node {
     Node {
-        kind: Kind::File(Content::Bytes(content.into())),
+        kind: Kind::File(Content::Bytes(Arc::new(content))),
         meta: Meta::made(0o644),
         origin: Origin::Recipe,
     }
@@ -37,16 +39,25 @@ pub(crate) fn ca_bundle(
     package: &Package<'_>,
     java_keystore_too: bool,
 ) -> Result<(), AssembleError> {
-    let mut files = Vec::new();
-    let mut reader = ContentReader::default();
+    let mut certificates = Vec::new();
+    let mut length = 0;
     for (number, entry) in package.files.entries().iter().enumerate() {
-        if entry.path.starts_with(crate::content::CERTIFICATES)
-            && let Some(content) = package.content(number)
-        {
-            files.push((entry.path.clone(), reader.read(&content)?));
+        if let (Some(name), Some(content)) = (certificate_name(&entry.path), package.content(number)) {
+            // One more for a line feed.
+            length += package.files.content_size(number).unwrap_or(0) + 1;
+            certificates.push((name, content));
         }
     }
-    let bundle = certificate_bundle(&files);
+    certificates.sort_unstable_by_key(|(name, _)| *name);
+    // Nothing larger is read from a package at once, whatever it says.
+    let mut bundle = Vec::with_capacity(usize::try_from(length.min(MAX_BUNDLE)).unwrap_or(0));
+    let mut reader = ContentReader::default();
+    for (_, content) in &certificates {
+        match reader.get(content)? {
+            Some(certificate) => add_certificate(&mut bundle, certificate),
+            None => add_certificate(&mut bundle, &content.read()?),
+        }
+    }
     if bundle.is_empty() {
         return Err(AssembleError::Missing {
             package: package.name.to_owned(),
@@ -219,7 +230,7 @@ fn library_at(tree: &Tree, path: &[u8]) -> Result<Option<SharedLibrary>, Assembl
         return Ok(None);
     };
     match content {
-        Content::Bytes(bytes) => Ok(SharedLibrary::read(&**bytes)),
+        Content::Bytes(bytes) => Ok(SharedLibrary::read(bytes.as_slice())),
         Content::Stored(stored) | Content::Copied(stored) => Ok(SharedLibrary::read(&stored.open()?)),
         Content::Member(..) => Ok(None),
     }

@@ -179,7 +179,7 @@ pub(crate) fn register(tree: &mut Tree, package: &Package<'_>) -> Result<(), Ass
         if suffix.is_empty() || !content.is_empty() {
             let path = tree.resolve(format!("{STATUS}/{}{suffix}", package.name).as_bytes())?;
             let node = Node {
-                kind: Kind::File(Content::Bytes(content.into())),
+                kind: Kind::File(Content::Bytes(Arc::new(content.to_vec()))),
                 meta: Meta {
                     mtime: files.control_mtime(),
                     ..Meta::made(0o644)
@@ -218,25 +218,26 @@ pub(crate) fn node_of(package: &Package<'_>, number: usize) -> Option<Node> {
 struct Unpacking<'a> {
     tree: &'a mut Tree,
     packages: &'a [Package<'a>],
-    /// The directory of the last path, and what it is without links, as long as no link is added or goes.
+    /// The directory of the last path, and what it is without links, as long as no link is replaced. All directories
+    /// that lead there are in the tree, which no entry takes out again: a link that is added is none of them.
     parent: Option<(&'a [u8], Vec<u8>)>,
 }
 
 impl<'a> Unpacking<'a> {
-    /// As [`Tree::resolve`]. Entries come one directory after the other, so that most have the one
-    /// of the entry before.
-    fn resolve(&mut self, path: &'a [u8]) -> Result<Vec<u8>, AssembleError> {
+    /// As [`Tree::resolve`], and whether the directories that lead there are known to be in the tree. Entries come one
+    /// directory after the other, so that most have the one of the entry before.
+    fn resolve(&mut self, path: &'a [u8]) -> Result<(Vec<u8>, bool), AssembleError> {
         let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else {
-            return self.tree.resolve(path);
+            return Ok((self.tree.resolve(path)?, false));
         };
         let (parent, name) = (&path[..slash], &path[slash..]);
         match &self.parent {
-            Some((last, real)) if *last == parent => Ok([real.as_slice(), name].concat()),
+            Some((last, real)) if *last == parent => Ok(([real.as_slice(), name].concat(), true)),
             _ => {
                 let real = self.tree.resolve(path)?;
                 // The last component stays as it is.
                 self.parent = real.strip_suffix(name).map(|real| (parent, real.to_vec()));
-                Ok(real)
+                Ok((real, false))
             }
         }
     }
@@ -248,10 +249,7 @@ impl<'a> Unpacking<'a> {
         else {
             return Ok(());
         };
-        let path = self.resolve(&entry.path)?;
-        if is_symlink(entry) {
-            self.parent = None;
-        }
+        let (path, has_parents) = self.resolve(&entry.path)?;
         if path.is_empty() {
             return Ok(());
         }
@@ -259,7 +257,11 @@ impl<'a> Unpacking<'a> {
             *target = self.tree.resolve(target)?;
         }
         let Some(present) = self.tree.nodes.get(&path) else {
-            return self.tree.put(path, node);
+            if !has_parents {
+                self.tree.make_parents(&path, node.origin)?;
+            }
+            self.tree.nodes.insert(path, node);
+            return Ok(());
         };
         match (&present.kind, &node.kind) {
             (Kind::Directory, Kind::Directory) => {

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use distil_layer::{LayerError, LinkGroups, TarOptions, TarSummary, write_tar_of};
+use distil_layer::{LayerError, LinkGroups, TarOptions, TarSummary, TarWriter, write_tar_of};
 use distil_rootfs::{ChangeSink, FileKind, Node as FileNode, Timestamp, Xattrs};
 
 use super::contents::ContentReader;
@@ -17,6 +17,8 @@ use super::tree::{Content, Kind, Meta, Node, Stored};
 use super::{AssembleError, Composed};
 
 const CHUNK: usize = 128 << 10;
+/// Files of so many bytes are hashed sooner than handed over to another thread that does it.
+const FEW: u64 = 4 << 20;
 
 impl From<LayerError> for AssembleError {
     fn from(error: LayerError) -> Self {
@@ -41,7 +43,7 @@ impl Composed {
             return Ok(None);
         }
         let links = links_of(&entries);
-        let summary = write_tar_of(TarOptions::default(), io::sink(), |sink| {
+        let write = |sink: &mut dyn ChangeSink| {
             let mut feed = Feed {
                 composed: self,
                 sink,
@@ -62,8 +64,26 @@ impl Composed {
                 feed.entry(path, node)?;
             }
             Ok(())
-        })?;
-        Ok(Some(summary))
+        };
+        let bytes = entries.iter().map(|(_, node)| content_size(node)).sum::<u64>();
+        if bytes > FEW {
+            return write_tar_of(TarOptions::default(), io::sink(), write).map(Some);
+        }
+        let mut tar = TarWriter::new(io::sink(), TarOptions::default());
+        write(&mut tar)?;
+        let finished = tar.finish().map_err(AssembleError::io("write", Path::new("")));
+        finished.map(|(_, summary)| Some(summary))
+    }
+}
+
+/// Bytes of a file as its package or its maker has them; 0 of everything else.
+fn content_size(node: &Node) -> u64 {
+    match &node.kind {
+        Kind::File(Content::Bytes(bytes)) => bytes.len() as u64,
+        Kind::File(Content::Stored(stored) | Content::Copied(stored)) => {
+            stored.package.content_size(stored.entry).unwrap_or(0)
+        }
+        _ => 0,
     }
 }
 

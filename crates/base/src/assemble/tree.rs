@@ -47,7 +47,7 @@ impl Stored {
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     /// Bytes made here.
-    Bytes(Arc<[u8]>),
+    Bytes(Arc<Vec<u8>>),
     /// A file of an unpacked package, which has this mode, owner and time already.
     Stored(Stored),
     /// The bytes of a file of an unpacked package, but not what goes with them.
@@ -170,7 +170,8 @@ impl Tree {
         Ok(())
     }
 
-    fn make_parents(&mut self, path: &[u8], origin: Origin) -> Result<(), AssembleError> {
+    /// Adds the directories that lead to `path` where they are missing.
+    pub(super) fn make_parents(&mut self, path: &[u8], origin: Origin) -> Result<(), AssembleError> {
         let slashes: Vec<usize> = (0..path.len()).filter(|at| path[*at] == b'/').collect();
         for at in slashes.into_iter().rev() {
             match self.nodes.get(&path[..at]).map(|node| &node.kind) {

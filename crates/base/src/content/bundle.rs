@@ -29,32 +29,25 @@ pub enum BundleError {
 }
 
 /// Where `ca-certificates` keeps one file for each authority.
-pub const CERTIFICATES: &[u8] = b"usr/share/ca-certificates/";
+const CERTIFICATES: &[u8] = b"usr/share/ca-certificates/";
 
-/// All certificate files in one, as `update-ca-certificates` writes it when none is
-/// disabled: in the byte order of their paths below `usr/share/ca-certificates`,
-/// each ended by a line feed.
+/// What a file of the package `ca-certificates` is called as a certificate: its path below
+/// `usr/share/ca-certificates`. `None` for other files.
 ///
-/// `files` are paths without a leading slash, with their contents; those that are no
-/// certificates of `ca-certificates` are passed over.
+/// `path` is without a slash before it. A bundle has the certificates in the byte order of their names, as
+/// `update-ca-certificates` writes it when none is disabled.
 #[must_use]
-pub fn certificate_bundle(files: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
-    let mut chosen: Vec<(&[u8], &[u8])> = files
-        .iter()
-        .filter_map(|(path, content)| {
-            let name = path.strip_prefix(CERTIFICATES)?;
-            name.ends_with(b".crt").then_some((name, content.as_slice()))
-        })
-        .collect();
-    chosen.sort_unstable();
-    let mut out = Vec::with_capacity(chosen.iter().map(|(_, content)| content.len() + 1).sum());
-    for (_, content) in chosen {
-        out.extend_from_slice(content);
-        if !content.ends_with(b"\n") {
-            out.push(b'\n');
-        }
+pub fn certificate_name(path: &[u8]) -> Option<&[u8]> {
+    let name = path.strip_prefix(CERTIFICATES)?;
+    name.ends_with(b".crt").then_some(name)
+}
+
+/// Adds a certificate to a bundle, where each ends with a line feed.
+pub fn add_certificate(bundle: &mut Vec<u8>, certificate: &[u8]) {
+    bundle.extend_from_slice(certificate);
+    if !certificate.ends_with(b"\n") {
+        bundle.push(b'\n');
     }
-    out
 }
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";

@@ -11,7 +11,7 @@ mod loader_cache;
 mod tests;
 
 pub use accounts::{group_file, passwd_file};
-pub use bundle::{BundleError, CERTIFICATES, certificate_bundle, decode_pem};
+pub use bundle::{BundleError, add_certificate, certificate_name, decode_pem};
 pub use busybox::busybox_commands;
 pub use certificate::{Certificate, CertificateError};
 pub use keystore::java_keystore;

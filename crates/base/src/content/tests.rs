@@ -24,6 +24,19 @@ fn host_certificates() -> Vec<(Vec<u8>, Vec<u8>)> {
     files
 }
 
+fn certificate_bundle(files: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let named = files
+        .iter()
+        .filter_map(|(path, content)| Some((certificate_name(path)?, content)));
+    let mut named: Vec<_> = named.collect();
+    named.sort();
+    let mut bundle = Vec::new();
+    for (_, content) in named {
+        add_certificate(&mut bundle, content);
+    }
+    bundle
+}
+
 fn output(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok()?;
     assert!(
@@ -43,8 +56,8 @@ fn the_bundle_is_that_of_update_ca_certificates() {
     for name in ["local", "etc", "hooks"] {
         fs::create_dir(path(name)).unwrap();
     }
-    let below = |path: &[u8]| String::from_utf8_lossy(&path[CERTIFICATES.len()..]).into_owned();
-    let mut names: Vec<String> = files.iter().map(|(path, _)| below(path)).collect();
+    let name = |path: &[u8]| String::from_utf8_lossy(certificate_name(path).unwrap()).into_owned();
+    let mut names: Vec<String> = files.iter().map(|(path, _)| name(path)).collect();
     names.sort();
     fs::write(path("conf"), names.join("\n") + "\n").unwrap();
     let args = [

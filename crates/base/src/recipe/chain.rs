@@ -40,7 +40,7 @@ pub struct RecipeChain {
     /// The one that extends none first.
     recipes: Vec<Recipe>,
     /// Contents of files beside recipes, by recipe file and the name that stands in it.
-    beside: BTreeMap<(String, String), Arc<[u8]>>,
+    beside: BTreeMap<(String, String), Arc<Vec<u8>>>,
     is_builtin: bool,
 }
 
@@ -116,7 +116,7 @@ impl RecipeChain {
     }
 
     /// The content of file `name`, which `recipe` names.
-    pub(super) fn beside(&self, recipe: &Recipe, name: &str) -> Option<&Arc<[u8]>> {
+    pub(super) fn beside(&self, recipe: &Recipe, name: &str) -> Option<&Arc<Vec<u8>>> {
         self.beside.get(&(recipe.file.clone(), name.to_owned()))
     }
 

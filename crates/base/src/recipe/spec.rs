@@ -272,16 +272,16 @@ pub enum FileContent {
         sha256: Digest,
         /// Its bytes, when it was read with the recipe.
         #[serde(skip)]
-        bytes: Arc<[u8]>,
+        bytes: Arc<Vec<u8>>,
     },
 }
 
 impl FileContent {
     /// The bytes of the file.
     #[must_use]
-    pub fn bytes(&self) -> Arc<[u8]> {
+    pub fn bytes(&self) -> Arc<Vec<u8>> {
         match self {
-            FileContent::Text(text) => text.as_bytes().into(),
+            FileContent::Text(text) => Arc::new(text.as_bytes().to_vec()),
             FileContent::Source { bytes, .. } => Arc::clone(bytes),
         }
     }

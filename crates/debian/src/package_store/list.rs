@@ -19,6 +19,9 @@ use super::{PackageEntry, PackageEntryKind};
 
 const MAGIC: &[u8] = b"distil-package 4\n";
 
+/// Bytes of a directory with an empty path.
+const SHORTEST_ENTRY: usize = 25;
+
 /// What the store knows of a package.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct List {
@@ -59,8 +62,9 @@ impl List {
             0 => None,
             _ => Some(input.text()?),
         };
-        let mut entries = Vec::new();
-        for number in 0..input.count()? {
+        let count = input.count()?;
+        let mut entries = Vec::with_capacity(count.min(input.0.len() / SHORTEST_ENTRY));
+        for number in 0..count {
             let entry = decode_entry(&mut input)?;
             if matches!(entry.kind, PackageEntryKind::HardLink { file } if file >= number) {
                 return None;
