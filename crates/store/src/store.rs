@@ -97,17 +97,21 @@ impl Store {
         })))
     }
 
+    /// Whether directory `root` has a store that needs no making and no migration.
+    ///
+    /// # Errors
+    /// A store newer than this build, a directory with other files.
+    pub fn exists(root: &Path) -> Result<bool, StoreError> {
+        let layout = Layout::new(root);
+        Ok(layout.read_version()? == Some(FORMAT_VERSION) && layout.database().exists())
+    }
+
     /// Opens the store in directory `root` when there is one that needs no making; `None` otherwise.
     ///
     /// # Errors
     /// As [`Store::open`].
     pub fn open_existing(root: &Path) -> Result<Option<Self>, StoreError> {
-        let layout = Layout::new(root);
-        if layout.read_version()? == Some(FORMAT_VERSION) && layout.database().exists() {
-            Self::open(root).map(Some)
-        } else {
-            Ok(None)
-        }
+        Self::exists(root)?.then(|| Self::open(root)).transpose()
     }
 
     fn from_shared(shared: Arc<Shared>) -> Self {
@@ -241,17 +245,24 @@ impl Store {
 
     /// Sets a key in a bucket of small facts; `None` removes it.
     pub fn set_value(&self, bucket: &str, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
+        if let Some(value) = value {
+            return self.set_values(&[(bucket, key, value)]);
+        }
         self.db().with_write(|tx| {
-            match value {
-                Some(value) => tx
-                    .prepare_cached(
-                        "INSERT OR REPLACE INTO kv VALUES (?1, ?2, ?3, (SELECT epoch FROM state))",
-                    )?
-                    .execute(params![bucket, key, value])?,
-                None => tx
-                    .prepare_cached("DELETE FROM kv WHERE bucket = ?1 AND key = ?2")?
-                    .execute(params![bucket, key])?,
-            };
+            tx.prepare_cached("DELETE FROM kv WHERE bucket = ?1 AND key = ?2")?
+                .execute(params![bucket, key])?;
+            Ok(())
+        })
+    }
+
+    /// Sets several keys, each after its bucket and before its value, all or none.
+    pub fn set_values(&self, facts: &[(&str, &[u8], &[u8])]) -> Result<(), StoreError> {
+        self.db().with_write(|tx| {
+            let mut insert = tx
+                .prepare_cached("INSERT OR REPLACE INTO kv VALUES (?1, ?2, ?3, (SELECT epoch FROM state))")?;
+            for (bucket, key, value) in facts {
+                insert.execute(params![bucket, key, value])?;
+            }
             Ok(())
         })
     }

@@ -49,7 +49,12 @@ struct Layer {
     diff_id: DiffId,
     /// Bytes of its tar.
     size: u64,
+    /// What is to be remembered of it, where it was not known.
+    facts: Vec<Fact>,
 }
+
+/// A bucket, and a key and its value in it.
+type Fact = (&'static str, Digest, Digest);
 
 /// A layer that was made before, of the same packages.
 struct Earlier {
@@ -126,6 +131,7 @@ impl BaseMaker {
         self.packages.read_for(&[&selection.spec], |archive| {
             let (stored, inputs) = self.fetch(archive, &request, report)?;
             let layers = part(report, "assemble", || self.layers(selection, &stored, &inputs))?;
+            self.remember(&facts_of(&layers))?;
             Ok(layers.iter().map(|layer| layer.id).collect())
         })
     }
@@ -227,11 +233,14 @@ impl BaseMaker {
                 written.active.commit(options)?.id
             }
         };
-        self.remember(LAYERS, &written.key, &diff_id.0)?;
-        if own {
-            self.remember(KIN, composed.kin(), &written.key)?;
-        }
-        Ok(Layer { id, diff_id, size })
+        let mut facts = vec![(LAYERS, written.key, diff_id.0)];
+        facts.extend(own.then(|| (KIN, *composed.kin(), written.key)));
+        Ok(Layer {
+            id,
+            diff_id,
+            size,
+            facts,
+        })
     }
 
     /// Finds a layer, or writes its files: those that an earlier layer of the same packages lacks, or all.
@@ -284,9 +293,12 @@ impl BaseMaker {
         Some(Earlier { id, listing })
     }
 
-    fn remember(&self, bucket: &str, key: &Digest, value: &Digest) -> Result<(), Problem> {
-        let store = &self.packages.store;
-        let set = store.set_value(bucket, key.as_bytes(), Some(value.as_bytes()));
+    fn remember(&self, facts: &[Fact]) -> Result<(), Problem> {
+        let facts: Vec<(&str, &[u8], &[u8])> = facts
+            .iter()
+            .map(|(bucket, key, value)| (*bucket, key.as_bytes().as_slice(), value.as_bytes().as_slice()))
+            .collect();
+        let set = self.packages.store.set_values(&facts);
         Ok(set.map_err(ImageError::from)?)
     }
 
@@ -306,6 +318,7 @@ impl BaseMaker {
                 id: info.id,
                 diff_id,
                 size: info.tar_size?,
+                facts: Vec::new(),
             })
         }))
     }
@@ -375,9 +388,9 @@ impl BaseMaker {
         if request.hidden {
             distil_sources::mark_base(store, &id)?;
         }
-        store
-            .set_value(SELECTIONS, selection.key().as_bytes(), Some(id.as_bytes()))
-            .map_err(ImageError::from)?;
+        let mut facts = facts_of(layers);
+        facts.push((SELECTIONS, selection.key(), id));
+        self.remember(&facts)?;
         Ok(MadeBase {
             id,
             manifest,
@@ -385,6 +398,13 @@ impl BaseMaker {
             known: false,
         })
     }
+}
+
+fn facts_of(layers: &[Layer]) -> Vec<Fact> {
+    layers
+        .iter()
+        .flat_map(|layer| layer.facts.iter().copied())
+        .collect()
 }
 
 fn threads() -> usize {
