@@ -152,7 +152,11 @@ fn effective_capabilities() -> u64 {
 /// Whether this process is in a user namespace other than the machine's first: there overlay needs
 /// `userxattr`, and device nodes cannot be made.
 pub fn inside() -> bool {
-    !matches!(uid_map().as_slice(), [] | [(0, 0, u32::MAX)])
+    is_inside(&uid_map())
+}
+
+fn is_inside(map: &[(u32, u32, u32)]) -> bool {
+    !matches!(map, [] | [(0, 0, u32::MAX)])
 }
 
 /// The id that user 0 of this user namespace has outside: who really runs the program. Decides
@@ -160,7 +164,9 @@ pub fn inside() -> bool {
 pub fn outer_uid() -> Option<u32> {
     let map = uid_map();
     let own = map.iter().find(|(inside, _, _)| *inside == 0);
-    inside().then(|| own.map(|(_, outside, _)| *outside)).flatten()
+    is_inside(&map)
+        .then(|| own.map(|(_, outside, _)| *outside))
+        .flatten()
 }
 
 fn uid_map() -> Vec<(u32, u32, u32)> {
