@@ -11,6 +11,7 @@ use distil_engine::{BaseRequest, Engine, MadeBase};
 use distil_oci::Reference;
 use distil_solver::CancelToken;
 use distil_sources::Transfer;
+use distil_store::Store;
 
 use super::locking::{self, ArchiveArgs};
 use super::progress::{Progress, ProgressArgs};
@@ -48,23 +49,17 @@ pub(crate) struct BaseBuildArgs {
 
 /// Makes an image of a recipe.
 pub(crate) fn build(session: &Session, args: &BaseBuildArgs) -> Result<(), CliError> {
-    let target = args.target.resolve()?;
-    let names = names(args, target.name.as_ref())?;
-    if let Some(path) = &args.iidfile {
-        // Should the build fail, the ID of an earlier one must not be taken for its own.
-        let _ = std::fs::remove_file(path);
-    }
-    let lockfile = lockfile(args)?;
-    let locked = lockfile
-        .as_ref()
-        .map(|lockfile| lockfile.selection(&target.spec, &target.platform))
-        .transpose()
-        .map_err(|error| CliError::failed(chain(&error)))?;
-    session.need_owners()?;
+    let (asked, engine) = open(session, args)?;
+    let Asked {
+        target,
+        names,
+        lockfile,
+        locked,
+    } = asked;
     let work = Work {
         session,
         args,
-        engine: session.engine(&args.archive.bases(), None)?,
+        engine,
         cancel: crate::interrupt::token()?,
     };
     let progress = Progress::start(session, &args.progress, args.quiet)?;
@@ -82,6 +77,58 @@ pub(crate) fn build(session: &Session, args: &BaseBuildArgs) -> Result<(), CliEr
     }
     print(args, &names, &made)?;
     upkeep::start(store, session.cache_limit(store)?).map_err(store_error)
+}
+
+/// What is to be made.
+struct Asked {
+    target: Target,
+    names: Vec<Reference>,
+    /// What the image must follow.
+    lockfile: Option<Lockfile>,
+    /// The packages that the lockfile names.
+    locked: Option<Selection>,
+}
+
+impl Asked {
+    fn read(args: &BaseBuildArgs) -> Result<Self, CliError> {
+        let target = args.target.resolve()?;
+        let names = names(args, target.name.as_ref())?;
+        if let Some(path) = &args.iidfile {
+            // Should the build fail, the ID of an earlier one must not be taken for its own.
+            let _ = std::fs::remove_file(path);
+        }
+        let lockfile = lockfile(args)?;
+        let locked = lockfile
+            .as_ref()
+            .map(|lockfile| lockfile.selection(&target.spec, &target.platform))
+            .transpose()
+            .map_err(|error| CliError::failed(chain(&error)))?;
+        Ok(Self {
+            target,
+            names,
+            lockfile,
+            locked,
+        })
+    }
+}
+
+/// Reads what is asked for, and opens the engine. One takes as long as the other, so that they go side by side where
+/// the engine makes nothing new when it is opened.
+fn open(session: &Session, args: &BaseBuildArgs) -> Result<(Asked, Engine), CliError> {
+    let engine = || session.engine(&args.archive.bases(), None);
+    if distil_sandbox::userns::needed() || !Store::exists(&session.root()).map_err(store_error)? {
+        let asked = Asked::read(args)?;
+        session.need_owners()?;
+        return Ok((asked, engine()?));
+    }
+    std::thread::scope(|scope| {
+        let engine = scope.spawn(engine);
+        let asked = Asked::read(args)?;
+        let engine = engine
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((asked, engine?))
+    })
 }
 
 /// The lockfile that the image must follow, if one is asked for.
