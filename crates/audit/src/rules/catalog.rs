@@ -59,7 +59,7 @@ rules! {
     SPECIAL_FILE = "special-file", Error, "a device, a pipe or a socket",
         "remove it: the runtime makes those that programs need";
     OWNER = "owner", Warning, "it does not belong to root",
-        "copy without `--chown` what the program need not write to";
+        "copy with `--chown=0:0` what the program need not write to";
     EXECUTABLE_DATA = "executable-data", Note, "marked as a program, but none",
         "take the bit away with `chmod a-x`";
     MISSING_INTERPRETER = "missing-interpreter", Warning, "a script whose interpreter is not there",
