@@ -82,7 +82,8 @@ impl Distil {
         self.output(["prune", "--all", "--force"]).map(drop)
     }
 
-    /// What `--host-ca` lends a step in Debian: the folder's copy in `dest`, and the variables.
+    /// What `--host-ca` lends a step in Debian: the folder's copy in `dest`, and the variables. What is for Maven is for
+    /// every Java here: a Dockerfile's own `MAVEN_OPTS` would replace it in an image.
     pub(super) fn lent(&self, dest: &Path) -> Result<Vec<String>, Failure> {
         let dockerfile = dest.join("Dockerfile");
         std::fs::create_dir_all(dest)
@@ -96,7 +97,7 @@ impl Distil {
         Ok(text
             .lines()
             .filter(|line| line.contains("/dev/distil"))
-            .map(str::to_owned)
+            .map(|line| line.replacen("MAVEN_OPTS=", "JAVA_TOOL_OPTIONS=", 1))
             .collect())
     }
 }

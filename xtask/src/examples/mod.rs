@@ -68,8 +68,9 @@ impl Failure {
         }
     }
 
+    /// Of what was printed colours go: they would stand in documents.
     fn with_output(mut self, output: &str) -> Self {
-        output.clone_into(&mut self.output);
+        self.output = anstream::adapter::strip_str(output).to_string();
         self
     }
 

@@ -206,5 +206,9 @@ mod tests {
         assert!(begin.elapsed() < Duration::from_secs(30));
         let failed = succeed(Command::new("false"), Duration::from_secs(30)).err();
         assert!(failed.is_some_and(|failure| failure.reason().contains("false")));
+        let mut colourful = Command::new("sh");
+        colourful.args(["-c", r"printf '\033[1;31mno such \033[0mfile\n'; exit 1"]);
+        let failed = succeed(colourful, Duration::from_secs(30)).err();
+        assert!(failed.is_some_and(|failure| failure.reason() == "no such file"));
     }
 }
