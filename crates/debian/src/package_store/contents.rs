@@ -1,8 +1,8 @@
 //! Files and links of one package, written by several threads.
 //!
 //! Making a small file takes longer than decoding it. So the thread that reads the package hands
-//! small ones over, and writes only large ones itself, and the file that has the contents of all
-//! the smallest.
+//! small ones over, many at once, and writes only large ones itself, and the file that has the
+//! contents of all the smallest.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -23,8 +23,12 @@ use crate::deb::{Content, DataEntry, DebFile, Meta};
 
 /// Files up to this many bytes are handed over.
 const SMALL: u64 = 64 << 10;
-/// Handed over and not yet written, so that memory stays bounded.
-const WAITING: usize = 64;
+/// Entries that are handed over at once: to wake a thread for each takes as long as to make it.
+const BATCH: usize = 16;
+/// Bytes of their contents that are enough, so that memory stays bounded.
+const BATCH_BYTES: usize = 256 << 10;
+/// Batches that wait for a thread.
+const WAITING: usize = 8;
 /// Bytes of the smallest files that are written at once.
 const WRITTEN_AT_ONCE: usize = 128 << 10;
 /// Packages with fewer packed bytes are written sooner than a thread starts.
@@ -57,7 +61,9 @@ pub(super) struct Contents<'a> {
     place: Place<'a>,
     /// Directories of the entries that come now, by their numbers.
     shards: HashMap<usize, Arc<File>>,
-    handed: Option<SyncSender<Handed>>,
+    threads: Option<SyncSender<Vec<Handed>>>,
+    batch: Vec<Handed>,
+    batch_bytes: usize,
     written: &'a Mutex<Written>,
     /// The contents of the smallest files so far.
     smallest: Option<BufWriter<File>>,
@@ -90,7 +96,7 @@ impl<'a> Contents<'a> {
             partial,
             owner: (rustix::process::geteuid(), rustix::process::getegid()),
         };
-        let mut handed = None;
+        let mut makers = None;
         if threads > 1 && deb.packed_size() >= WORTH_THREADS {
             let (sender, receiver) = sync_channel(WAITING);
             let receiver = Arc::new(Mutex::new(receiver));
@@ -98,12 +104,14 @@ impl<'a> Contents<'a> {
                 let receiver = Arc::clone(&receiver);
                 scope.spawn(move || place.make_all(&receiver, written));
             }
-            handed = Some(sender);
+            makers = Some(sender);
         }
         Contents {
             place,
             shards: HashMap::new(),
-            handed,
+            threads: makers,
+            batch: Vec::new(),
+            batch_bytes: 0,
             written,
             smallest: None,
         }
@@ -117,7 +125,7 @@ impl<'a> Contents<'a> {
         content: &mut Content<'_>,
     ) -> Result<(), PackageStoreError> {
         let is_smallest = entry.size <= SMALLEST;
-        if is_smallest || self.handed.is_some() && entry.size <= SMALL {
+        if is_smallest || self.threads.is_some() && entry.size <= SMALL {
             let mut bytes = Vec::with_capacity(usize::try_from(entry.size).unwrap_or(0));
             content.each_piece(|piece| {
                 bytes.extend_from_slice(piece);
@@ -154,8 +162,9 @@ impl<'a> Contents<'a> {
         file.write_all(bytes)
     }
 
-    /// Writes what is still to be written of them.
+    /// Has everything made that is still to be made.
     pub(super) fn finish(&mut self) -> Result<(), PackageStoreError> {
+        self.hand_over()?;
         let Some(mut file) = self.smallest.take() else {
             return Ok(());
         };
@@ -176,11 +185,25 @@ impl<'a> Contents<'a> {
             directory: self.directory(number, entry)?,
             job,
         };
-        let Some(threads) = &self.handed else {
-            return self.place.make(handed, self.written);
-        };
-        // They listen as long as this value lives.
-        let _ = threads.send(handed);
+        if let Job::File(bytes) = &handed.job {
+            self.batch_bytes += bytes.len();
+        }
+        self.batch.push(handed);
+        if self.threads.is_some() && self.batch.len() < BATCH && self.batch_bytes < BATCH_BYTES {
+            return Ok(());
+        }
+        self.hand_over()
+    }
+
+    /// Hands over what was collected.
+    fn hand_over(&mut self) -> Result<(), PackageStoreError> {
+        self.batch_bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        match &self.threads {
+            // They listen as long as this value lives.
+            Some(threads) => drop(threads.send(batch)),
+            None => self.place.make_batch(batch, self.written),
+        }
         match lock(self.written).error.take() {
             Some(error) => Err(error),
             None => Ok(()),
@@ -221,19 +244,32 @@ fn lock(written: &Mutex<Written>) -> std::sync::MutexGuard<'_, Written> {
 }
 
 impl Place<'_> {
-    fn make_all(self, handed: &Mutex<Receiver<Handed>>, written: &Mutex<Written>) {
+    fn make_all(self, handed: &Mutex<Receiver<Vec<Handed>>>, written: &Mutex<Written>) {
         let next = || {
             let handed = handed.lock().unwrap_or_else(PoisonError::into_inner);
             handed.recv().ok()
         };
-        while let Some(job) = next() {
-            if let Err(error) = self.make(job, written) {
-                lock(written).error.get_or_insert(error);
-            }
+        while let Some(batch) = next() {
+            self.make_batch(batch, written);
         }
     }
 
-    fn make(self, handed: Handed, written: &Mutex<Written>) -> Result<(), PackageStoreError> {
+    fn make_batch(self, batch: Vec<Handed>, written: &Mutex<Written>) {
+        let mut digests = Vec::with_capacity(batch.len());
+        let made = batch.into_iter().try_for_each(|handed| {
+            let number = handed.number;
+            digests.extend(self.make(handed)?.map(|digest| (number, digest)));
+            Ok(())
+        });
+        let mut written = lock(written);
+        written.digests.extend(digests);
+        if let Err(error) = made {
+            written.error.get_or_insert(error);
+        }
+    }
+
+    /// sha256 of the content, when it is a file.
+    fn make(self, handed: Handed) -> Result<Option<Digest>, PackageStoreError> {
         let Handed {
             number,
             entry,
@@ -242,13 +278,15 @@ impl Place<'_> {
         } = handed;
         let failed = |error| self.failed(number, &entry, error);
         match job {
-            Job::Symlink => self.link(&directory, number, &entry).map_err(failed),
+            Job::Symlink => {
+                self.link(&directory, number, &entry).map_err(failed)?;
+                Ok(None)
+            }
             Job::File(bytes) => {
                 let mut file = create_numbered(&directory, number, &entry).map_err(failed)?;
                 file.write_all(&bytes).map_err(failed)?;
                 self.finish(&file, &entry.meta).map_err(failed)?;
-                lock(written).digests.insert(number, Digest::sha256(&bytes));
-                Ok(())
+                Ok(Some(Digest::sha256(&bytes)))
             }
         }
     }
