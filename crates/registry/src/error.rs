@@ -160,10 +160,14 @@ impl RegistryError {
         matches!(self, Self::Fetch(error) if error.is_unreachable())
     }
 
-    /// Whether the registry answered that it has no such image.
+    /// Whether the registry answered that it has no such image, or nothing for this user: many say the latter of images
+    /// that do not exist.
     #[must_use]
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::NotFound { .. })
+    pub fn may_lack_image(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound { .. } | Self::Unauthorized { .. } | Self::Denied { .. }
+        )
     }
 
     /// The error for an answer other than 2xx.

@@ -51,12 +51,14 @@ pub enum ImageError {
     #[error(transparent)]
     OciLayout(#[from] distil_oci::LayoutError),
     /// The registry said no, broke off, or sent something else than its digest promises.
-    #[error("image `{name}` cannot be pulled: {source}")]
+    #[error("image `{name}` cannot be pulled: {source}{}", after(.nearest.as_deref()))]
     Registry {
         /// The full name.
         name: String,
         /// Why.
         source: Box<distil_registry::RegistryError>,
+        /// What could be used instead, as a sentence.
+        nearest: Option<String>,
     },
     /// The caller asked to stop.
     #[error("cancelled")]
@@ -81,4 +83,8 @@ pub enum ImageError {
         /// Why, with the source's name where it matters.
         detail: String,
     },
+}
+
+fn after(nearest: Option<&str>) -> String {
+    nearest.map(|nearest| format!("; {nearest}")).unwrap_or_default()
 }

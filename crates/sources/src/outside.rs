@@ -59,10 +59,12 @@ impl ImageProvider {
         let reason = match self.ask_registry(reference, platform) {
             Ok(Ok(image)) => return Ok(image),
             Ok(Err(reason)) => reason,
-            Err(ImageError::Registry { name, source }) if source.is_not_found() => {
-                return Err(match nearest() {
-                    Some(nearest) => not_found(format!("{source}; {nearest}")),
-                    None => ImageError::Registry { name, source },
+            Err(ImageError::Registry { name, source, .. }) if source.may_lack_image() => {
+                let nearest = nearest();
+                return Err(ImageError::Registry {
+                    name,
+                    source,
+                    nearest,
                 });
             }
             Err(error) => return Err(error),
@@ -162,6 +164,7 @@ impl ImageProvider {
         ImageError::Registry {
             name: reference.clone().without_digest().to_string(),
             source: Box::new(error),
+            nearest: None,
         }
     }
 }

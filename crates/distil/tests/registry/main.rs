@@ -446,37 +446,42 @@ fn answers_of_docker_hub_are_final() {
 
 #[test]
 fn a_distroless_name_that_the_registry_lacks_is_told_the_nearest_recipe() {
-    let setup = Setup {
-        tls_name: Some("gcr.io"),
-        ..Setup::default()
-    };
-    let Some(registry) = Registry::start(&setup) else {
-        return;
-    };
-    let mut world = World::new();
-    world.set(
-        "https_proxy",
-        format!("http://{}", proxy_to(registry.host.clone())),
-    );
-    let certificate = registry.directory.path().join("cert.pem").display().to_string();
-    world.set("SSL_CERT_FILE", certificate);
-    let absent = "is not on the registry";
-    world.refused(
-        "FROM gcr.io/distroless/java17-debian13\n",
-        &[],
-        &[
-            "Dockerfile:1",
-            absent,
-            "the nearest recipe is `gcr.io/distroless/java17-debian12:latest`: Debian 12",
-        ],
-    );
-    // What has a recipe is not replaced by another one, and other names have none.
-    for name in [
-        "gcr.io/distroless/static-debian12",
-        "gcr.io/other/java17-debian13",
+    // Registries ask for a login where there is no such image, too.
+    for (login, answer) in [
+        (None, "is not on the registry"),
+        (Some(("user", "secret")), "it asks for a login"),
     ] {
-        let error = world.refused(&format!("FROM {name}\n"), &[], &["Dockerfile:1", absent]);
-        assert!(!error.contains("nearest"), "{error}");
+        let setup = Setup {
+            login,
+            tls_name: Some("gcr.io"),
+        };
+        let Some(registry) = Registry::start(&setup) else {
+            return;
+        };
+        let mut world = World::new();
+        world.set(
+            "https_proxy",
+            format!("http://{}", proxy_to(registry.host.clone())),
+        );
+        let certificate = registry.directory.path().join("cert.pem").display().to_string();
+        world.set("SSL_CERT_FILE", certificate);
+        world.refused(
+            "FROM gcr.io/distroless/java17-debian13\n",
+            &[],
+            &[
+                "Dockerfile:1",
+                answer,
+                "the nearest recipe is `gcr.io/distroless/java17-debian12:latest`: Debian 12",
+            ],
+        );
+        // What has a recipe is not replaced by another one, and other names have none.
+        for name in [
+            "gcr.io/distroless/static-debian12",
+            "gcr.io/other/java17-debian13",
+        ] {
+            let error = world.refused(&format!("FROM {name}\n"), &[], &["Dockerfile:1", answer]);
+            assert!(!error.contains("nearest"), "{error}");
+        }
     }
 }
 
