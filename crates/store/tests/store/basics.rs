@@ -1,28 +1,16 @@
-//! Opening, blobs, images, locks, durability.
+//! Opening, blobs, locks, durability.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use distil_oci::{DiffId, Digest, Reference};
+use distil_oci::{DiffId, Digest};
 use distil_store::{
-    BlobProducer, CacheLink, FORMAT_VERSION, LayerBlob, LayerInfo, NewImage, NewRecord, OpenOptions, Prune,
-    RecordKind, Removed, Store, StoreError, Timestamp, default_size_limit,
+    BlobProducer, CacheLink, FORMAT_VERSION, OpenOptions, Prune, Store, StoreError, Timestamp,
 };
 
-fn new_store() -> (tempfile::TempDir, Store) {
-    let directory = tempfile::tempdir().expect("temp dir");
-    let store = Store::open(&directory.path().join("store")).expect("opens");
-    (directory, store)
-}
-
-fn everything() -> Prune<'static> {
-    Prune::Unused {
-        all: true,
-        before: None,
-    }
-}
+use crate::setup::{layer, new_store, record};
 
 #[test]
 fn blobs_appear_whole_or_not_at_all() {
@@ -184,40 +172,6 @@ fn a_store_of_format_1_opens_with_all_it_has() {
     );
 }
 
-fn record(store: &Store, key: &[u8], layers: Vec<distil_store::LayerId>) -> distil_store::RecordId {
-    let new = NewRecord {
-        kind: RecordKind::Regular,
-        description: "RUN true".to_owned(),
-        layers,
-        blobs: Vec::new(),
-        payload: Vec::new(),
-        created: Timestamp(1),
-    };
-    let key = Digest::sha256(key);
-    let write = |graph: &distil_store::CacheGraph<'_>| {
-        let id = graph.add_record(&new)?;
-        graph.name_record(graph.make_root(&key)?, id)?;
-        Ok(id)
-    };
-    store.cache().write(write).expect("writes")
-}
-
-fn layer(store: &Store, size: u64, diff_id: Option<DiffId>) -> distil_store::LayerId {
-    let id = store.layers().create("").expect("creates");
-    let info = LayerInfo {
-        id,
-        diff_id,
-        tar_size: diff_id.map(|_| size + 1024),
-        size,
-        inodes: 1,
-        id_map: String::new(),
-        base: None,
-        extends: None,
-    };
-    store.layers().commit(&info).expect("commits");
-    id
-}
-
 #[test]
 fn what_was_not_synced_is_dropped_under_another_boot() {
     let directory = tempfile::tempdir().expect("temp dir");
@@ -268,254 +222,6 @@ fn a_sync_leaves_one_page_of_log_unless_somebody_reads_it() {
         Ok(before)
     });
     assert_eq!(seen.expect("reads"), 2);
-}
-
-fn image(store: &Store, config: &[u8], layers: Vec<distil_store::LayerId>, created: i64) -> NewImage {
-    NewImage {
-        config: store.blobs().put(config).expect("puts"),
-        manifest: Some(store.blobs().put(&[config, b" manifest"].concat()).expect("puts")),
-        platform: "linux/amd64".to_owned(),
-        layers,
-        blobs: Vec::new(),
-        created: Timestamp(created),
-    }
-}
-
-fn name(text: &str) -> Reference {
-    text.parse().expect("a reference")
-}
-
-#[test]
-fn images_are_found_by_name_digest_and_prefix() {
-    let (_directory, store) = new_store();
-    let base = layer(&store, 100, None);
-    let first = image(&store, b"first", vec![base, layer(&store, 23, None)], 1);
-    let second = image(&store, b"second", vec![base], 2);
-    let images = store.images();
-    images
-        .put(&first, &[name("app"), name("app:v1")], Timestamp(9))
-        .expect("puts");
-    images
-        .put(&second, &[name("example.org:5000/team/app:v2")], Timestamp(9))
-        .expect("puts");
-
-    let found = images.resolve("app").expect("resolves");
-    assert_eq!((found.id, found.size), (first.config, 123));
-    assert_eq!(
-        found.names,
-        ["docker.io/library/app:latest", "docker.io/library/app:v1"]
-    );
-    assert_eq!(
-        images.resolve("docker.io/library/app:v1").expect("resolves").id,
-        first.config
-    );
-    assert_eq!(
-        images.resolve(&first.config.hex()[..12]).expect("resolves").id,
-        first.config
-    );
-    assert_eq!(
-        images.resolve(&second.config.to_string()).expect("resolves").id,
-        second.config
-    );
-    let by_digest = format!("example.org:5000/team/app@{}", second.manifest.expect("manifest"));
-    assert_eq!(images.resolve(&by_digest).expect("resolves").id, second.config);
-    assert!(
-        images
-            .resolve(&format!("app@{}", second.manifest.expect("manifest")))
-            .is_err()
-    );
-    let pulled = Digest::sha256(b"an index");
-    images
-        .add_repo_digest(&first.config, &name("debian:bookworm"), &pulled)
-        .expect("adds");
-    assert_eq!(
-        images.resolve(&format!("debian@{pulled}")).expect("resolves").id,
-        first.config
-    );
-    assert!(matches!(
-        images.resolve("nothing"),
-        Err(StoreError::ImageMissing { .. })
-    ));
-    assert!(matches!(images.resolve(""), Err(StoreError::ImageMissing { .. })));
-    let newest: Vec<Digest> = images
-        .list()
-        .expect("lists")
-        .iter()
-        .map(|image| image.id)
-        .collect();
-    assert_eq!(newest, [second.config, first.config]);
-}
-
-#[test]
-fn removing_untags_until_the_last_name() {
-    let (_directory, store) = new_store();
-    let images = store.images();
-    let first = image(&store, b"first", vec![layer(&store, 1, None)], 1);
-    let second = image(&store, b"second", vec![layer(&store, 1, None)], 2);
-    images
-        .put(&first, &[name("app"), name("app:v1")], Timestamp(0))
-        .expect("puts");
-    assert!(matches!(
-        images.remove(&first.config.hex(), false),
-        Err(StoreError::ImageHasNames { count: 2, .. })
-    ));
-    let removed = images.remove("app", false).expect("removes");
-    assert_eq!(
-        removed,
-        [Removed::Untagged("docker.io/library/app:latest".to_owned())]
-    );
-    // A tag that moves leaves a nameless image.
-    images
-        .put(&second, &[name("app:v1")], Timestamp(0))
-        .expect("puts");
-    assert_eq!(
-        images.get(&first.config).expect("gets").expect("stays").names,
-        Vec::<String>::new()
-    );
-    assert_eq!(
-        images.prune(false).expect("prunes"),
-        [Removed::Deleted(first.config)]
-    );
-    let removed = images.remove("app:v1", false).expect("removes");
-    assert_eq!(
-        removed,
-        [
-            Removed::Untagged("docker.io/library/app:v1".to_owned()),
-            Removed::Deleted(second.config)
-        ]
-    );
-    assert!(images.list().expect("lists").is_empty());
-}
-
-#[test]
-fn compressed_layers_live_with_the_layer() {
-    let (directory, store) = new_store();
-    let diff_id = DiffId(Digest::sha256(b"tar"));
-    let id = layer(&store, 10, Some(diff_id));
-    let digest = store.blobs().put(b"compressed").expect("puts");
-    let blob = LayerBlob {
-        form: "gzip".to_owned(),
-        digest,
-        size: 10,
-        media_type: "x".to_owned(),
-    };
-    store.layers().add_blob(diff_id, &blob).expect("adds");
-    let record = record(&store, b"k", vec![id]);
-    drop(store);
-    let store = Store::open(&directory.path().join("store")).expect("opens");
-    store.collect(Prune::Nothing).expect("collects");
-    assert!(store.blobs().contains(&digest).expect("looks"));
-    assert_eq!(store.layers().blobs(diff_id).expect("lists"), [blob]);
-    store.cache().remove(record).expect("removes");
-    let report = store.collect(Prune::Nothing).expect("collects");
-    assert_eq!((report.layers, report.blobs, report.bytes), (1, 1, 20));
-    assert!(store.layers().blobs(diff_id).expect("lists").is_empty());
-}
-
-#[test]
-fn pruning_takes_the_least_recently_used_first() {
-    let (directory, store) = new_store();
-    let records: Vec<_> = (0..4u8)
-        .map(|key| record(&store, &[key], vec![layer(&store, 100, None)]))
-        .collect();
-    drop(store);
-    let store = Store::open(&directory.path().join("store")).expect("opens");
-    let user = store.with_new_lease();
-    for (number, used) in [(0, 40), (3, 30), (1, 20), (2, 10)] {
-        user.cache()
-            .hold(records[number], Timestamp(used))
-            .expect("holds")
-            .expect("whole");
-    }
-    drop(user);
-    let holder = store.with_new_lease();
-    holder.cache().hold(records[2], Timestamp(10)).expect("holds");
-    let report = store.collect(Prune::ToSize(250)).expect("collects");
-    let gone: Vec<_> = report.records.iter().map(|record| record.id).collect();
-    assert_eq!(gone, [records[1], records[3]], "the oldest is in use");
-    assert_eq!(report.bytes, 200);
-    assert_eq!(store.total_size().expect("counts"), 200);
-    let usage = store.usage().expect("counts");
-    let in_use: Vec<_> = usage
-        .records
-        .iter()
-        .map(|record| (record.id, record.in_use))
-        .collect();
-    assert_eq!(in_use, [(records[0], false), (records[2], true)]);
-    assert_eq!(usage.reclaimable, 100);
-    drop(holder);
-    assert_eq!(store.collect(everything()).expect("collects").records.len(), 2);
-    assert_eq!(store.total_size().expect("counts"), 0);
-}
-
-#[test]
-fn the_size_limit_is_that_of_the_build_cache_alone() {
-    let (directory, store) = new_store();
-    let (base, top) = (layer(&store, 1000, None), layer(&store, 500, None));
-    let shared = record(&store, b"of an image", vec![base, top]);
-    let own: Vec<_> = (0..3u8)
-        .map(|key| record(&store, &[key], vec![base, layer(&store, 100, None)]))
-        .collect();
-    let image = image(&store, b"config", vec![base, top], 1);
-    store
-        .images()
-        .put(&image, &[name("app")], Timestamp(0))
-        .expect("puts");
-    drop(store);
-    let store = Store::open(&directory.path().join("store")).expect("opens");
-    assert_eq!(store.cache_size().expect("counts"), 300);
-    assert!(store.collect_above(300).expect("collects").is_none());
-    let report = store
-        .collect_above(200)
-        .expect("collects")
-        .expect("is above the limit");
-    let gone: Vec<_> = report.records.iter().map(|record| record.id).collect();
-    assert_eq!(gone, [own[0]], "a record of an image frees nothing");
-    assert!(store.cache().get(shared).expect("gets").is_some());
-    assert_eq!(store.usage().expect("counts").cache(), 200);
-
-    store.images().remove("app", true).expect("removes");
-    store.collect(Prune::Nothing).expect("collects");
-    assert_eq!(
-        store.cache_size().expect("counts"),
-        1700,
-        "without the image its layers are of the cache alone"
-    );
-}
-
-#[test]
-fn pruning_without_all_spares_shared_and_internal_records() {
-    let (directory, store) = new_store();
-    let shared_layer = layer(&store, 5, None);
-    let shared = record(&store, b"shared", vec![shared_layer]);
-    record(&store, b"own", vec![shared_layer, layer(&store, 7, None)]);
-    let image = image(&store, b"config", vec![shared_layer], 1);
-    store
-        .images()
-        .put(&image, &[name("app")], Timestamp(0))
-        .expect("puts");
-    drop(store);
-    let store = Store::open(&directory.path().join("store")).expect("opens");
-    let report = store
-        .collect(Prune::Unused {
-            all: false,
-            before: None,
-        })
-        .expect("collects");
-    assert_eq!((report.records.len(), report.bytes), (1, 7));
-    assert!(store.cache().get(shared).expect("gets").is_some());
-    let report = store
-        .collect(Prune::Unused {
-            all: true,
-            before: Some(Timestamp(1)),
-        })
-        .expect("collects");
-    assert!(report.records.is_empty(), "used at 1, not before");
-    assert_eq!(store.collect(everything()).expect("collects").records.len(), 1);
-    assert!(
-        store.layers().get(shared_layer).expect("gets").is_some(),
-        "the image has it"
-    );
 }
 
 #[test]
@@ -583,14 +289,6 @@ fn a_damaged_database_is_told_with_the_way_out() {
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
     assert!(error.to_string().contains("distil reset"), "{error}");
     Store::destroy(&root).expect("destroys");
-}
-
-#[test]
-fn the_default_limit_is_a_tenth_within_bounds() {
-    const GIB: u64 = 1 << 30;
-    assert_eq!(default_size_limit(GIB), 2 * GIB);
-    assert_eq!(default_size_limit(100 * GIB), 10 * GIB);
-    assert_eq!(default_size_limit(4000 * GIB), 20 * GIB);
 }
 
 #[test]

@@ -2,5 +2,8 @@
 
 mod basics;
 mod cache_mounts;
+mod images;
 mod machine;
 mod processes;
+mod pruning;
+mod setup;
