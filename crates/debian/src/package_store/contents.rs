@@ -25,10 +25,8 @@ use crate::deb::{Content, DataEntry, DebFile, Meta};
 const SMALL: u64 = 64 << 10;
 /// Entries that are handed over at once: to wake a thread for each takes as long as to make it.
 const BATCH: usize = 16;
-/// Bytes of their contents that are enough, so that memory stays bounded.
-const BATCH_BYTES: usize = 256 << 10;
-/// Batches that wait for a thread.
-const WAITING: usize = 8;
+/// Batches that wait for a thread, so that memory stays bounded.
+const WAITING: usize = 4;
 /// Bytes of the smallest files that are written at once.
 const WRITTEN_AT_ONCE: usize = 128 << 10;
 /// Packages with fewer packed bytes are written sooner than a thread starts.
@@ -61,9 +59,9 @@ pub(super) struct Contents<'a> {
     place: Place<'a>,
     /// Directories of the entries that come now, by their numbers.
     shards: HashMap<usize, Arc<File>>,
-    threads: Option<SyncSender<Vec<Handed>>>,
+    /// To the threads, where there are any.
+    makers: Option<SyncSender<Vec<Handed>>>,
     batch: Vec<Handed>,
-    batch_bytes: usize,
     written: &'a Mutex<Written>,
     /// The contents of the smallest files so far.
     smallest: Option<BufWriter<File>>,
@@ -109,9 +107,8 @@ impl<'a> Contents<'a> {
         Contents {
             place,
             shards: HashMap::new(),
-            threads: makers,
+            makers,
             batch: Vec::new(),
-            batch_bytes: 0,
             written,
             smallest: None,
         }
@@ -125,7 +122,7 @@ impl<'a> Contents<'a> {
         content: &mut Content<'_>,
     ) -> Result<(), PackageStoreError> {
         let is_smallest = entry.size <= SMALLEST;
-        if is_smallest || self.threads.is_some() && entry.size <= SMALL {
+        if is_smallest || self.makers.is_some() && entry.size <= SMALL {
             let mut bytes = Vec::with_capacity(usize::try_from(entry.size).unwrap_or(0));
             content.each_piece(|piece| {
                 bytes.extend_from_slice(piece);
@@ -185,11 +182,8 @@ impl<'a> Contents<'a> {
             directory: self.directory(number, entry)?,
             job,
         };
-        if let Job::File(bytes) = &handed.job {
-            self.batch_bytes += bytes.len();
-        }
         self.batch.push(handed);
-        if self.threads.is_some() && self.batch.len() < BATCH && self.batch_bytes < BATCH_BYTES {
+        if self.makers.is_some() && self.batch.len() < BATCH {
             return Ok(());
         }
         self.hand_over()
@@ -197,11 +191,10 @@ impl<'a> Contents<'a> {
 
     /// Hands over what was collected.
     fn hand_over(&mut self) -> Result<(), PackageStoreError> {
-        self.batch_bytes = 0;
         let batch = std::mem::take(&mut self.batch);
-        match &self.threads {
+        match &self.makers {
             // They listen as long as this value lives.
-            Some(threads) => drop(threads.send(batch)),
+            Some(makers) => drop(makers.send(batch)),
             None => self.place.make_batch(batch, self.written),
         }
         match lock(self.written).error.take() {
