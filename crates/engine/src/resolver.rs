@@ -95,7 +95,8 @@ fn help(error: &ImageError) -> Option<String> {
         ImageError::Assemble { .. } => {
             Some("--mirror names another archive, --image-layout a folder that has the image".into())
         }
-        ImageError::NotFound { detail, .. } if !detail.is_empty() => Some(
+        ImageError::NotFound { detail, .. } if detail.is_empty() => None,
+        ImageError::NotFound { .. } | ImageError::Registry { nearest: Some(_), .. } => Some(
             "--image-layout names a folder that has the image; `distil load` brings it into the store".into(),
         ),
         _ => None,

@@ -85,6 +85,7 @@ pub enum ImageError {
     },
 }
 
-fn after(nearest: Option<&str>) -> String {
+/// What follows a reason where something else could be used.
+pub(crate) fn after(nearest: Option<&str>) -> String {
     nearest.map(|nearest| format!("; {nearest}")).unwrap_or_default()
 }

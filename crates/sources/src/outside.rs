@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use distil_oci::{Digest, Platform, Reference};
 use distil_registry::RegistryError;
 
+use crate::error::after;
 use crate::image::{Image, Origin, Transfer};
 use crate::options::{BasesPolicy, Coverage};
 use crate::provider::lock;
@@ -76,10 +77,7 @@ impl ImageProvider {
             ));
             return self.assemble(reference, platform, report);
         }
-        Err(not_found(match nearest() {
-            Some(nearest) => format!("{reason}; {nearest}"),
-            None => reason,
-        }))
+        Err(not_found(reason + &after(nearest().as_deref())))
     }
 
     /// Notes that an assembled base is used, and what its users have to know.

@@ -472,6 +472,7 @@ fn a_distroless_name_that_the_registry_lacks_is_told_the_nearest_recipe() {
                 "Dockerfile:1",
                 answer,
                 "the nearest recipe is `gcr.io/distroless/java17-debian12:latest`: Debian 12",
+                "--image-layout names a folder",
             ],
         );
         // What has a recipe is not replaced by another one, and other names have none.
