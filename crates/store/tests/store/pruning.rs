@@ -1,8 +1,8 @@
 //! What a size limit and `prune` take.
 
-use distil_store::{Prune, Store, Timestamp, default_size_limit};
+use distil_store::{Prune, Timestamp, default_size_limit};
 
-use crate::setup::{everything, image, layer, name, new_store, record};
+use crate::setup::{app, everything, layer, new_store, record, reopened};
 
 #[test]
 fn pruning_takes_the_least_recently_used_first() {
@@ -10,8 +10,7 @@ fn pruning_takes_the_least_recently_used_first() {
     let records: Vec<_> = (0..4u8)
         .map(|key| record(&store, &[key], vec![layer(&store, 100, None)]))
         .collect();
-    drop(store);
-    let store = Store::open(&directory.path().join("store")).expect("opens");
+    let store = reopened(&directory, store);
     let user = store.with_new_lease();
     for (number, used) in [(0, 40), (3, 30), (1, 20), (2, 10)] {
         user.cache()
@@ -48,13 +47,8 @@ fn the_size_limit_is_that_of_the_build_cache_alone() {
     let own: Vec<_> = (0..3u8)
         .map(|key| record(&store, &[key], vec![base, layer(&store, 100, None)]))
         .collect();
-    let image = image(&store, b"config", vec![base, top], 1);
-    store
-        .images()
-        .put(&image, &[name("app")], Timestamp(0))
-        .expect("puts");
-    drop(store);
-    let store = Store::open(&directory.path().join("store")).expect("opens");
+    app(&store, vec![base, top]);
+    let store = reopened(&directory, store);
     assert_eq!(store.cache_size().expect("counts"), 300);
     assert!(store.collect_above(300).expect("collects").is_none());
     let report = store
@@ -81,13 +75,8 @@ fn pruning_without_all_spares_shared_and_internal_records() {
     let shared_layer = layer(&store, 5, None);
     let shared = record(&store, b"shared", vec![shared_layer]);
     record(&store, b"own", vec![shared_layer, layer(&store, 7, None)]);
-    let image = image(&store, b"config", vec![shared_layer], 1);
-    store
-        .images()
-        .put(&image, &[name("app")], Timestamp(0))
-        .expect("puts");
-    drop(store);
-    let store = Store::open(&directory.path().join("store")).expect("opens");
+    app(&store, vec![shared_layer]);
+    let store = reopened(&directory, store);
     let report = store
         .collect(Prune::Unused {
             all: false,

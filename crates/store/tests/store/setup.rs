@@ -70,6 +70,19 @@ pub(crate) fn image(
     }
 }
 
+/// Puts an image of these layers into the store, as `app`.
+pub(crate) fn app(store: &Store, layers: Vec<distil_store::LayerId>) {
+    let image = image(store, b"config", layers, 1);
+    let put = store.images().put(&image, &[name("app")], Timestamp(0));
+    put.expect("puts");
+}
+
+/// The store in `directory` under a handle that holds nothing.
+pub(crate) fn reopened(directory: &tempfile::TempDir, store: Store) -> Store {
+    drop(store);
+    Store::open(&directory.path().join("store")).expect("opens")
+}
+
 pub(crate) fn name(text: &str) -> Reference {
     text.parse().expect("a reference")
 }
